@@ -1,0 +1,176 @@
+//! How a bench stands beside its raw floor: the same runtime for both, in turns, in one run; and the closing table.
+//!
+//! It measures and must never know what is measured.
+
+#![expect(clippy::disallowed_methods, reason = "benches measure with the real clock")]
+
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use criterion::measurement::WallTime;
+use tokio::runtime::Runtime;
+
+pub(crate) mod service;
+
+/// A workload: performs as many operations as it is told to and says how long they took.
+pub(crate) type Workload<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
+
+/// The runtimes under which everything is measured.
+#[derive(Clone, Copy)]
+pub(crate) enum Flavor {
+    MultiThread,
+    CurrentThread,
+}
+
+impl Flavor {
+    pub(crate) const ALL: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MultiThread => "2 workers",
+            Self::CurrentThread => "current_thread",
+        }
+    }
+
+    pub(crate) fn runtime(self) -> Runtime {
+        let mut builder = match self {
+            Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),
+            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+        };
+        builder.worker_threads(2).enable_all().build().expect("a runtime can be built")
+    }
+}
+
+/// Runs a task to its end. Callers are tasks, as in a program: the thread in `block_on` is no worker, and waking it
+/// would cost more than the call that is measured.
+pub(crate) fn run<F>(runtime: &Runtime, task: F) -> F::Output
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    runtime.block_on(runtime.spawn(task)).expect("a bench's task does not panic")
+}
+
+/// How long `operations` take, with as many callers as asked for, that begin together and share them.
+pub(crate) async fn with_callers<F>(callers: u64, operations: u64, caller: impl Fn(u64) -> F) -> Duration
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let each = operations.div_ceil(callers);
+    let started = Instant::now();
+    let tasks: Vec<_> = (0..callers).map(|_| tokio::spawn(caller(each))).collect();
+    for task in tasks {
+        task.await.expect("a caller does not panic");
+    }
+    // What was done beyond the operations asked for, by rounding up, does not count.
+    #[expect(clippy::cast_precision_loss, reason = "counts of operations are small")]
+    started.elapsed().mul_f64(operations as f64 / (each * callers) as f64)
+}
+
+/// How long a future takes.
+pub(crate) async fn timed(future: impl Future<Output = ()>) -> Duration {
+    let started = Instant::now();
+    future.await;
+    started.elapsed()
+}
+
+/// Collects what the closing table tells.
+pub(crate) struct Table {
+    title: &'static str,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    /// Seconds per operation of each turn: raw, Skyhold.
+    turns: Vec<(f64, f64)>,
+}
+
+/// How often the two change places within one of criterion's samples.
+const TURNS: u64 = 4;
+
+/// A turn shorter than this tells nothing.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Table {
+    pub(crate) fn new(title: &'static str) -> Self {
+        Self { title, rows: Vec::new() }
+    }
+
+    /// Measures a workload beside its raw floor. While Skyhold is measured the two take turns, so that the ratio does
+    /// not depend on how busy the machine happened to be.
+    pub(crate) fn compare(
+        &mut self,
+        criterion: &mut Criterion<WallTime>,
+        name: String,
+        mut raw: Workload<'_>,
+        mut skyhold: Workload<'_>,
+    ) {
+        let mut turns = Vec::new();
+        let mut group = criterion.benchmark_group(&name);
+        group.bench_function("raw", |bencher| bencher.iter_custom(&mut raw));
+        group.bench_function("skyhold", |bencher| {
+            bencher.iter_custom(|operations| {
+                let turn = operations.div_ceil(TURNS);
+                let mut total = Duration::ZERO;
+                let mut done = 0;
+                while done < operations {
+                    let (floor, own) = (raw(turn), skyhold(turn));
+                    if floor >= SHORTEST {
+                        turns.push((per_operation(floor, turn), per_operation(own, turn)));
+                    }
+                    total += own;
+                    done += turn;
+                }
+                #[expect(clippy::cast_precision_loss, reason = "counts of operations are small")]
+                total.mul_f64(operations as f64 / done as f64)
+            });
+        });
+        group.finish();
+        self.rows.push(Row { name, turns });
+    }
+
+    /// Prints medians and ratios.
+    #[expect(clippy::print_stdout, reason = "this is a bench's output")]
+    pub(crate) fn print(self) {
+        if self.rows.iter().all(|row| row.turns.is_empty()) {
+            return; // criterion only tried whether the benches run
+        }
+        println!(
+            "\n{:<44} {:>12} {:>12} {:>12} {:>12} {:>7}",
+            self.title, "raw µs", "skyhold µs", "raw /s", "skyhold /s", "ratio"
+        );
+        for Row { name, turns } in self.rows.iter().filter(|row| !row.turns.is_empty()) {
+            let raw = median(turns.iter().map(|turn| turn.0));
+            let own = median(turns.iter().map(|turn| turn.1));
+            let ratio = median(turns.iter().map(|turn| turn.1 / turn.0));
+            println!(
+                "{name:<44} {:>12.3} {:>12.3} {:>12.0} {:>12.0} {ratio:>7.2}",
+                raw * 1e6,
+                own * 1e6,
+                1.0 / raw,
+                1.0 / own,
+            );
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of operations are small")]
+fn per_operation(time: Duration, operations: u64) -> f64 {
+    time.as_secs_f64() / operations as f64
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Criterion, set so that a whole bench stays under a minute.
+pub(crate) fn criterion() -> Criterion<WallTime> {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots()
+        .configure_from_args()
+}

@@ -1,0 +1,176 @@
+//! The message enum, and what it is to the runtime.
+//!
+//! Nothing here knows who runs a message.
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::quote;
+
+use super::local;
+use crate::model::{Interface, Method, Receiver};
+
+/// The enum with its `Message` and, unless it is local, its `WireMessage`.
+pub(super) fn message(interface: &Interface) -> TokenStream {
+    let declaration = declaration(interface);
+    let methods = methods(interface);
+    let message = message_impl(interface);
+    let wire = (!interface.local).then(|| wire_impl(interface));
+    quote!(#declaration #methods #message #wire)
+}
+
+fn declaration(interface: &Interface) -> TokenStream {
+    let Interface { krate, vis, message, generics, .. } = interface;
+    let (declared, where_clause) = (generics.declaration(), generics.where_clause());
+    let doc = format!(" The messages of `{}`.", interface.owner);
+    let variants = interface.methods.iter().map(|method| {
+        let Method { docs, cfgs, variant, reply, .. } = method;
+        let (fields, reply_field) = (method.fields(), method.reply_field());
+        let types = method.arguments.iter().map(|argument| &argument.ty);
+        quote!(#docs #cfgs #variant { #(#fields: #types,)* #reply_field: #krate::Reply<#reply> })
+    });
+    let never = interface.has_never().then(|| {
+        let (private, types) = (interface.private(), &generics.types);
+        quote!(#[doc(hidden)] __Never(#private::Never #(, ::core::marker::PhantomData<#types>)*))
+    });
+    let variants = variants.chain(never);
+    quote! {
+        #[doc = #doc]
+        #[allow(clippy::all, dead_code, missing_debug_implementations, missing_docs, private_bounds, private_interfaces, unreachable_pub)]
+        #vis enum #message #declared #where_clause {
+            #(#variants,)*
+        }
+    }
+}
+
+/// One constant a method, which the stub and the enum both refer to.
+fn methods(interface: &Interface) -> TokenStream {
+    let (private, message) = (interface.private(), interface.message_ty());
+    let (declared, where_clause) = (interface.generics.declaration(), interface.generics.where_clause());
+    let constants = interface.methods.iter().map(|method| {
+        let cfgs = &method.cfgs;
+        let [name_id, signature_id] = [method.name_id, method.signature_id].map(Literal::u32_unsuffixed);
+        let (constant, name) = (method.constant(), crate::names::spoken(&method.name));
+        let receiver = match method.receiver {
+            Receiver::Exclusive => quote!(Exclusive),
+            Receiver::Shared => quote!(Shared),
+        };
+        quote! {
+            #cfgs
+            const #constant: #private::Method =
+                #private::Method::new(#name, #name_id, #signature_id, #private::Receiver::#receiver);
+        }
+    });
+    quote! {
+        #[allow(non_upper_case_globals)]
+        impl #declared #message #where_clause {
+            #(#constants)*
+        }
+    }
+}
+
+fn message_impl(interface: &Interface) -> TokenStream {
+    let (private, message, handle) = (interface.private(), interface.message_ty(), interface.handle_ty());
+    let (declared, where_clause) =
+        (interface.generics.declaration(), interface.generics.where_clause_with(&interface.fixed_bounds()));
+    let name = crate::names::snake(&crate::names::spoken(&interface.owner));
+    let list = interface.methods.iter().map(|method| {
+        let (cfgs, constant) = (&method.cfgs, method.constant());
+        quote!(#cfgs Self::#constant)
+    });
+    let arms = interface.methods.iter().map(|method| {
+        let Method { cfgs, variant, .. } = method;
+        let constant = method.constant();
+        quote!(#cfgs Self::#variant { .. } => const { &Self::#constant })
+    });
+    let arms = arms.chain(never_arm(interface));
+    quote! {
+        #[automatically_derived]
+        #[allow(trivial_bounds)]
+        impl #declared #private::Message for #message #where_clause {
+            type Handle = #handle;
+            const INTERFACE: &'static str = #name;
+            const METHODS: &'static [#private::Method] = &[#(#list),*];
+
+            fn method(&self) -> &'static #private::Method {
+                match self {
+                    #(#arms,)*
+                }
+            }
+        }
+    }
+}
+
+fn wire_impl(interface: &Interface) -> TokenStream {
+    let (private, message) = (interface.private(), interface.message_ty());
+    let (declared, where_clause) =
+        (interface.generics.declaration(), interface.generics.where_clause_with(&interface.bounds()));
+    let (out, method, payload, reply) = (local("out"), local("method"), local("payload"), local("reply"));
+    let encode = interface.methods.iter().map(|each| encode_arm(each, &out)).chain(never_arm(interface));
+    let decode = interface.methods.iter().map(|each| decode_arm(each, &private, &payload, &reply));
+    let type_arguments = type_arguments(interface);
+    quote! {
+        #[automatically_derived]
+        #[allow(trivial_bounds, unused_variables)]
+        impl #declared #private::WireMessage for #message #where_clause {
+            fn encode(
+                &self,
+                #out: &mut #private::Encoder<'_>,
+            ) -> ::core::result::Result<(), #private::CodecError> {
+                match self {
+                    #(#encode,)*
+                }
+            }
+
+            fn decode(
+                #method: u32,
+                #payload: #private::Decoder<'_>,
+                #reply: #private::ReplyPath,
+            ) -> ::core::result::Result<Self, #private::DecodeError> {
+                match #method {
+                    #(#decode)*
+                    _ => ::core::result::Result::Err(#private::DecodeError::unknown()),
+                }
+            }
+
+            #type_arguments
+        }
+    }
+}
+
+fn encode_arm(method: &Method, out: &Ident) -> TokenStream {
+    let Method { cfgs, variant, .. } = method;
+    let (fields, locals) = (method.fields(), method.locals());
+    quote!(#cfgs Self::#variant { #(#fields: #locals,)* .. } => #out.put(&(#(#locals,)*)))
+}
+
+fn decode_arm(method: &Method, private: &TokenStream, payload: &Ident, reply: &Ident) -> TokenStream {
+    let Method { cfgs, variant, .. } = method;
+    let name_id = Literal::u32_unsuffixed(method.name_id);
+    let (fields, locals, reply_field) = (method.fields(), method.locals(), method.reply_field());
+    quote! {
+        #cfgs
+        #name_id => {
+            let (#(#locals,)*) = #payload.take()?;
+            ::core::result::Result::Ok(Self::#variant {
+                #(#fields: #locals,)*
+                #reply_field: #private::Reply::remote(#reply),
+            })
+        }
+    }
+}
+
+fn type_arguments(interface: &Interface) -> Option<TokenStream> {
+    let types = &interface.generics.types;
+    (!types.is_empty()).then(|| {
+        quote! {
+            fn type_arguments() -> &'static [fn() -> &'static str] {
+                const { &[#(::core::any::type_name::<#types> as fn() -> &'static str),*] }
+            }
+        }
+    })
+}
+
+/// The arm for the variant that nobody can make.
+fn never_arm(interface: &Interface) -> Option<TokenStream> {
+    let never = local("never");
+    interface.has_never().then(|| quote!(Self::__Never(#never, ..) => match *#never {}))
+}

@@ -1,0 +1,19 @@
+//! What the expansion of `#[service]` names, and nothing else does. Not covered by semantic versioning.
+
+pub use crate::service::context::Scope;
+pub use crate::service::definition::{
+    DefaultSettings, IntoStartResult, Service, Settings, StartFailure, start_result,
+};
+pub use crate::service::dispatch::{
+    Outcome, answer, answer_now, answer_watched, wrong_receiver, wrong_variant,
+};
+pub use crate::service::handle::{Handle, ServiceHandle};
+pub use crate::service::message::{
+    DecodeError, Decoder, EncodeError as CodecError, Encoder, Message, Method, Receiver, Wire, WireMessage,
+};
+pub use crate::service::reply::{Reply, ReplyPath};
+pub use crate::service::stub::Stub;
+
+/// Has no value: it closes the variant that carries a generic enum's unused parameters.
+#[derive(Debug)]
+pub enum Never {}

@@ -1,0 +1,206 @@
+//! The directory: which name has which instances on which node. Each node is the only writer of its own entries.
+//!
+//! Invariant: values and decisions only; what a peer says is applied by its connection's owner.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::proto::frame::{NameEntry, Names};
+
+/// The most names that one peer may register here. What is above is passed over.
+const MAX_NAMES_PER_PEER: usize = 65_536;
+
+/// The names of the whole cluster, as far as this node knows.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    me: (NodeId, Incarnation),
+    own: BTreeMap<String, Entry>,
+    peers: BTreeMap<NodeId, (Incarnation, BTreeMap<String, Entry>)>,
+}
+
+/// One name on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    interface: Arc<str>,
+    instances: Vec<InstanceId>,
+}
+
+/// The names at one moment, for everybody to read.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    names: HashMap<Arc<str>, Arc<[Candidate]>>,
+}
+
+/// An instance that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) address: Address,
+    pub(crate) interface: Arc<str>,
+}
+
+impl Snapshot {
+    /// The instances of a name, by node and number. Empty if the name is not known.
+    pub(crate) fn candidates(&self, name: &str) -> &[Candidate] {
+        self.names.get(name).map_or(&[], |candidates| candidates)
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(me: NodeId, incarnation: Incarnation) -> Self {
+        Self { me: (me, incarnation), own: BTreeMap::new(), peers: BTreeMap::new() }
+    }
+
+    /// Sets this node's instances of a name; without instances the name goes. Gives what the peers are to be told, or
+    /// `None` if nothing changed.
+    pub(crate) fn set_own(
+        &mut self,
+        name: &str,
+        interface: &str,
+        instances: Vec<InstanceId>,
+    ) -> Option<Names> {
+        let entry = Entry { interface: interface.into(), instances };
+        let told = name_entry(name, &entry);
+        if entry.instances.is_empty() {
+            self.own.remove(name)?;
+        } else if self.own.insert(name.to_owned(), entry.clone()) == Some(entry) {
+            return None;
+        }
+        Some(Names { complete: false, entries: vec![told] })
+    }
+
+    /// All that this node says of itself, for a peer that is new.
+    pub(crate) fn own_names(&self) -> Vec<Names> {
+        let entries = self.own.iter().map(|(name, entry)| name_entry(name, entry)).collect();
+        Names::frames(true, entries)
+    }
+
+    /// A peer said something of itself. Gives whether anything changed.
+    pub(crate) fn apply(&mut self, peer: &NodeId, incarnation: Incarnation, names: Names) -> bool {
+        let known = self.peers.entry(peer.clone()).or_insert_with(|| (incarnation, BTreeMap::new()));
+        if known.0 != incarnation {
+            *known = (incarnation, BTreeMap::new());
+        }
+        let before = if names.complete { std::mem::take(&mut known.1) } else { BTreeMap::new() };
+        let mut changed = false;
+        for NameEntry { name, interface, instances } in names.entries {
+            if instances.is_empty() {
+                changed |= known.1.remove(&name).is_some();
+            } else if known.1.len() < MAX_NAMES_PER_PEER || known.1.contains_key(&name) {
+                let entry = Entry { interface: interface.into(), instances };
+                changed |= known.1.insert(name, entry.clone()) != Some(entry);
+            }
+        }
+        if names.complete { before != known.1 } else { changed }
+    }
+
+    /// A peer is gone, and what it ran with it. Gives whether anything changed.
+    pub(crate) fn remove_peer(&mut self, peer: &NodeId, incarnation: Incarnation) -> bool {
+        let is_that_life = self.peers.get(peer).is_some_and(|(known, _)| *known == incarnation);
+        is_that_life && self.peers.remove(peer).is_some_and(|(_, names)| !names.is_empty())
+    }
+
+    /// The names as they are now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (me, incarnation) = &self.me;
+        let own = self.own.iter().map(|(name, entry)| (me, *incarnation, name, entry));
+        let peers = self.peers.iter().flat_map(|(node, (incarnation, names))| {
+            names.iter().map(move |(name, entry)| (node, *incarnation, name, entry))
+        });
+        let mut names: HashMap<&str, Vec<Candidate>> = HashMap::new();
+        for (node, incarnation, name, entry) in own.chain(peers) {
+            let candidates = entry.instances.iter().map(|&instance| Candidate {
+                address: Address { node: node.clone(), incarnation, instance },
+                interface: Arc::clone(&entry.interface),
+            });
+            names.entry(name).or_default().extend(candidates);
+        }
+        let sorted = names.into_iter().map(|(name, mut candidates)| {
+            candidates.sort_by(|a, b| {
+                let key = |c: &Candidate| (c.address.node.clone(), c.address.instance);
+                key(a).cmp(&key(b))
+            });
+            (Arc::from(name), Arc::from(candidates))
+        });
+        Snapshot { names: sorted.collect() }
+    }
+}
+
+fn name_entry(name: &str, entry: &Entry) -> NameEntry {
+    NameEntry {
+        name: name.to_owned(),
+        interface: entry.interface.to_string(),
+        instances: entry.instances.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn entry(name: &str, instances: &[u64]) -> NameEntry {
+        NameEntry {
+            name: name.into(),
+            interface: "Counter".into(),
+            instances: instances.iter().copied().map(InstanceId).collect(),
+        }
+    }
+
+    fn found(directory: &Directory, name: &str) -> Vec<String> {
+        directory.snapshot().candidates(name).iter().map(|c| c.address.to_string()).collect()
+    }
+
+    #[test]
+    fn names_of_all_nodes_stand_together_in_order() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        directory.set_own("counter", "Counter", vec![InstanceId(7)]);
+        let names = Names { complete: true, entries: vec![entry("counter", &[2, 1]), entry("other", &[3])] };
+        assert!(directory.apply(&node("a"), Incarnation(1), names));
+        assert_eq!(found(&directory, "counter"), ["a#1", "a#2", "b#7"]);
+        assert_eq!(found(&directory, "nobody"), [""; 0]);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_an_empty_entry_removes() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let told = directory.set_own("counter", "Counter", vec![InstanceId(7)]).unwrap();
+        assert_eq!(told.entries, [entry("counter", &[7])]);
+        assert!(directory.set_own("counter", "Counter", vec![InstanceId(7)]).is_none());
+        assert_eq!(directory.set_own("counter", "Counter", vec![]).unwrap().entries, [entry("counter", &[])]);
+        assert!(directory.set_own("counter", "Counter", vec![]).is_none());
+        assert!(found(&directory, "counter").is_empty());
+    }
+
+    #[test]
+    fn a_complete_list_replaces_and_a_change_adds() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let all = |entries| Names { complete: true, entries };
+        assert!(directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1]), entry("y", &[2])])));
+        assert!(!directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1]), entry("y", &[2])])));
+        assert!(directory.apply(
+            &node("a"),
+            Incarnation(1),
+            Names { complete: false, entries: vec![entry("z", &[3])] }
+        ));
+        assert!(directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1])])));
+        assert_eq!(found(&directory, "x"), ["a#1"]);
+        assert!(found(&directory, "y").is_empty() && found(&directory, "z").is_empty());
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_life_does_not_touch_the_later_one() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let names = || Names { complete: true, entries: vec![entry("x", &[1])] };
+        directory.apply(&node("a"), Incarnation(1), names());
+        directory.apply(&node("a"), Incarnation(2), names());
+        assert!(!directory.remove_peer(&node("a"), Incarnation(1)));
+        assert_eq!(found(&directory, "x"), ["a#1"]);
+        assert!(directory.remove_peer(&node("a"), Incarnation(2)));
+        assert!(found(&directory, "x").is_empty());
+    }
+}

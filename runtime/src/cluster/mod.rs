@@ -1,0 +1,8 @@
+//! Who is there, and what runs where.
+//!
+//! Today a node knows the peers that it is connected with, and what each says of itself. `introductions` is the place
+//! of a membership protocol; `directory` holds the names; `coordinator` is the task that owns both.
+
+pub(crate) mod coordinator;
+pub(crate) mod directory;
+pub(crate) mod introductions;

@@ -1,0 +1,128 @@
+//! What happens in a node that nobody called for: peers that come and go, instances that end, messages that reach
+//! nobody.
+//!
+//! Invariant: plain values. How they are published is the node's matter.
+
+use crate::id::{Address, Incarnation, NodeId};
+
+/// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection to a peer stands; its services can be called.
+    PeerUp {
+        /// The peer.
+        peer: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// The connection to a peer ended; calls in flight were answered `Disconnected`.
+    PeerDown {
+        /// The peer.
+        peer: NodeId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A connection was refused in the handshake, by this node or by the other side.
+    PeerRefused {
+        /// The other side's address.
+        address: String,
+        /// Why, in words: wrong secret, wrong cluster name, no common version, garbage.
+        reason: String,
+    },
+    /// An instance ended.
+    InstanceEnded {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// Why.
+        reason: StopReason,
+    },
+    /// A message reached nobody. A call's caller got an error as well; for a send this is the only trace.
+    DeadLetter(DeadLetter),
+}
+
+/// A message that reached nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The handler that it was for, as `service.method`, or the wire's number of it where nobody knows the name.
+    pub handler: String,
+    /// Whether somebody waited for a reply.
+    pub call: bool,
+    /// Why nobody got it.
+    pub reason: DeadLetterReason,
+}
+
+/// Why a message reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadLetterReason {
+    /// The instance had stopped, or stopped before the message began.
+    Stopped,
+    /// No instance has that number on this node.
+    NoInstance,
+    /// The mailbox was full when the message came over the network.
+    Overloaded,
+    /// The method or its signature is not known here, or the arguments did not decode.
+    Undecodable,
+    /// The deadline passed, or the caller gave up, before the handler began.
+    Expired,
+}
+
+/// Why an instance ended. `#[on_stop]` gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// `Node::stop` or `Context::stop` asked for it.
+    Stopped,
+    /// The node shuts down.
+    Shutdown,
+    /// A handler or a hook panicked, with this message.
+    Panicked(String),
+    /// The `#[on_start]` hook failed, with this error.
+    StartFailed(String),
+    /// The node cut it off, because it did not stop in time.
+    Aborted,
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Shutdown => f.write_str("the node shuts down"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::StartFailed(error) => write!(f, "did not start: {error}"),
+            Self::Aborted => f.write_str("cut off: it did not stop in time"),
+        }
+    }
+}
+
+/// Something that an instance watches has ended. `#[on_down]` gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Down {
+    /// The instance that ended.
+    pub address: Address,
+    /// Why it ended.
+    pub reason: StopReason,
+}
+
+/// How many of each kind of thing a node has seen since its start. Got from `Node::counters`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages that reached nobody: see [`DeadLetter`].
+    pub dead_letters: u64,
+    /// Those of them that were dropped because the deadline had passed or the caller had given up.
+    pub expired: u64,
+    /// Handlers and hooks that panicked.
+    pub panics: u64,
+    /// Instances that were started.
+    pub instances_started: u64,
+    /// Instances that have ended.
+    pub instances_ended: u64,
+    /// Connections refused in the handshake, by either side.
+    pub refused_connections: u64,
+}

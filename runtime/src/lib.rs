@@ -1,0 +1,83 @@
+//! Services that call each other the same way inside a process and across machines.
+//!
+//! Put [`#[service]`](service) on the `impl` of a struct: its `pub` methods become messages, and a typed handle gets a
+//! method for each. A [`Node`] runs services and connects them with those of other nodes. Start here:
+//!
+//! ```
+//! use skyhold::prelude::*;
+//!
+//! #[derive(Default)]
+//! struct Counter {
+//!     total: u64,
+//! }
+//!
+//! #[service]
+//! impl Counter {
+//!     /// Adds `by` and returns the new total.
+//!     pub async fn add(&mut self, by: u64) -> u64 {
+//!         self.total += by;
+//!         self.total
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder("a").start().await?;
+//! let counter = node.spawn(Counter::default());
+//! assert_eq!(counter.add(2).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * [`Node`]: start it with [`Node::builder`], put services on it with [`Node::spawn`] and [`Node::service`].
+//! * [`Lookup`]: find a service by name, wherever it is.
+//! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
+//! * [`CallError`]: why there is no reply, and whether the handler may have run.
+//! * [`Context`]: what a handler may ask about the message that it handles.
+//! * `testing` (feature `testing`): clusters in one process, with faults.
+//!
+//! # Panics in handlers
+//!
+//! A panic in a handler is answered to its caller and ends that instance, and nothing else. That needs unwinding: with
+//! `panic = "abort"` in the profile, any panic ends the process.
+
+mod cluster;
+mod config;
+mod error;
+mod event;
+mod id;
+mod net;
+mod node;
+mod policy;
+mod port;
+mod proto;
+mod random;
+mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod time;
+
+#[doc(hidden)]
+pub mod __private;
+
+pub mod prelude;
+
+pub use config::{Secret, SecretError};
+pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
+pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, StopReason};
+pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
+pub use node::builder::NodeBuilder;
+pub use node::events::Events;
+pub use node::group::ServiceBuilder;
+pub use node::lookup::Lookup;
+pub use node::node::Node;
+pub use service::call::{Call, CallFuture, SendFuture};
+pub use service::context::Context;
+pub use service::handle::ServiceHandle;
+pub use service::reply::Reply;
+pub use skyhold_macros::service;
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

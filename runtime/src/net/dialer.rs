@@ -1,0 +1,64 @@
+//! One attempt to connect to an address, and the driver of the connection if it comes to one.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::driver::{Driver, Surroundings};
+use crate::net::io::Transport;
+use crate::net::peers::{Dialled, News};
+use crate::proto::connection::Connection;
+use crate::proto::settings::ConnectionConfig;
+use crate::{random, time};
+
+/// How long an address may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs a task that belongs to the node.
+pub(crate) type Spawn = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// What every connection of a node is made of.
+#[derive(Clone)]
+pub(crate) struct Wiring {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) config: ConnectionConfig,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) spawn: Spawn,
+}
+
+impl Wiring {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.spawn)(Box::pin(task));
+    }
+
+    /// Dials `address` in a task of its own. The peers' task hears what comes of it.
+    pub(crate) fn dial(&self, address: Arc<str>) {
+        let wiring = self.clone();
+        self.spawn(async move {
+            if let Err(error) = wiring.connect(&address).await {
+                drop(wiring.surroundings.news.send(News::DialFailed { address, error }).await);
+            }
+        });
+    }
+
+    async fn connect(&self, address: &Arc<str>) -> Result<(), String> {
+        let stream = match time::timeout(CONNECT_TIMEOUT, self.transport.connect(address)).await {
+            None => return Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+            Some(Err(error)) => return Err(error.to_string()),
+            Some(Ok(stream)) => stream,
+        };
+        let nonce = random::nonce().map_err(|error| error.to_string())?;
+        let connection = Connection::dial(self.config.clone(), nonce, time::now());
+        let dialled = Dialled::ByMe(Arc::clone(address));
+        Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wiring").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}

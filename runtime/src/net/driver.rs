@@ -1,0 +1,379 @@
+//! The driver of one connection: the task that owns its socket and its protocol state.
+//!
+//! What callers and handlers encoded into the link is swapped out and written in one system call; what arrives is
+//! decoded in batches. Reading never stops because writing is stuck: both stand in one `select!`.
+//!
+//! Invariant: it waits for the socket, for its timer and for the peers' task, and only *tries* a mailbox.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use futures_util::Stream as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use crate::error::CallError;
+use crate::net::framing::{self, Frames, ReadError};
+use crate::net::io::Stream;
+use crate::net::peers::{Dialled, News, Ticket};
+use crate::port::{Inbox, Link, Peer};
+use crate::proto::connection::{CloseReason, Connection, Event};
+use crate::proto::frame::{Refuse, RefuseReason, Request};
+use crate::proto::inbound::Insert;
+use crate::proto::settings::PeerIdentity;
+use crate::time;
+
+/// The most frames that are taken in before what they caused is written.
+const BATCH: usize = 256;
+
+/// How long a closing connection may take to write what is left.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a retired connection stays after its last request, for one that is still on the wire.
+const RETIREMENT: Duration = Duration::from_millis(500);
+
+/// What the peers' task tells a driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Say goodbye and close.
+    Close(String),
+    /// Ask the peer whether it is there: there is a reason to doubt it.
+    Probe,
+    /// Another connection to the same peer took this one's place: close when nothing is under way.
+    Retire,
+}
+
+/// What a driver shares with the rest of its node.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) news: mpsc::Sender<News>,
+}
+
+/// One connection, from the first byte to the last.
+pub(crate) struct Driver {
+    connection: Connection,
+    frames: Frames,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Taken out of the link and not yet written.
+    out: BytesMut,
+    /// The established connection, as callers and handlers see it.
+    link: Option<Arc<Link>>,
+    /// What becomes the link when the peer is admitted: nothing of it is written before the handshake is done.
+    candidate: Option<Arc<Link>>,
+    dialled: Dialled,
+    address: String,
+    orders: mpsc::Receiver<Order>,
+    /// For the peers' task, which keeps it as long as the connection is the peer's.
+    ordering: Option<mpsc::Sender<Order>>,
+    admission: Option<oneshot::Receiver<Result<(), Refuse>>>,
+    timer: Pin<Box<Sleep>>,
+    /// Once another connection took this one's place: whether nothing was under way at the last look.
+    retired: Option<bool>,
+    surroundings: Surroundings,
+}
+
+/// What woke the driver.
+enum Wake {
+    Read(Result<usize, ReadError>),
+    Ended,
+    Wrote(io::Result<usize>),
+    Outgoing,
+    Order(Order),
+    Admitted(Result<(), Refuse>),
+    Timer,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        stream: Stream,
+        connection: Connection,
+        dialled: Dialled,
+        surroundings: Surroundings,
+    ) -> Self {
+        let (ordering, orders) = mpsc::channel(8);
+        let first = connection.poll_timeout().unwrap_or_else(time::now);
+        Self {
+            connection,
+            frames: framing::frames(stream.reader),
+            writer: stream.writer,
+            out: BytesMut::new(),
+            link: None,
+            candidate: None,
+            dialled,
+            address: stream.peer.to_string(),
+            orders,
+            ordering: Some(ordering),
+            admission: None,
+            timer: Box::pin(time::sleep_until(first)),
+            retired: None,
+            surroundings,
+        }
+    }
+
+    /// Runs the connection to its end. Dropped before, it closes the link, so that whoever waits is answered.
+    pub(crate) async fn run(mut self) {
+        let closed = loop {
+            if let Some(reason) = self.handle_events().await {
+                break reason;
+            }
+            self.fill();
+            self.arm();
+            let wake = self.wait().await;
+            self.handle(wake);
+        };
+        self.end(closed).await;
+    }
+
+    /// What has arrived, and who has waited long enough. One wake-up a round.
+    async fn wait(&mut self) -> Wake {
+        let writes = !self.out.is_empty();
+        let link = self.link.as_ref();
+        tokio::select! {
+            biased;
+            Some(order) = self.orders.recv() => Wake::Order(order),
+            result = poll_fn(|cx| poll_frames(&mut self.frames, &mut self.connection, cx)) => match result {
+                Ok(0) => Wake::Ended,
+                result => Wake::Read(result),
+            },
+            result = self.writer.write_buf(&mut self.out), if writes => Wake::Wrote(result),
+            () = outgoing(link), if !writes => Wake::Outgoing,
+            decision = admission(&mut self.admission), if self.admission.is_some() => Wake::Admitted(decision),
+            () = self.timer.as_mut() => Wake::Timer,
+        }
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        let now = time::now();
+        match wake {
+            Wake::Wrote(Ok(0)) => {
+                self.connection.handle_end(now, Some("the stream takes no more bytes".into()));
+            }
+            Wake::Read(Ok(_)) | Wake::Wrote(Ok(_)) | Wake::Outgoing => {}
+            Wake::Read(Err(ReadError::Frame(error))) => self.connection.handle_error(now, &error),
+            Wake::Read(Err(ReadError::Io(error))) | Wake::Wrote(Err(error)) => {
+                self.connection.handle_end(now, Some(error.to_string()));
+            }
+            Wake::Ended => self.connection.handle_end(now, None),
+            Wake::Order(Order::Close(reason)) => self.connection.close(now, &reason),
+            Wake::Order(Order::Probe) => self.connection.probe(now),
+            Wake::Order(Order::Retire) => self.retire(now),
+            Wake::Admitted(decision) => self.connection.admit(now, decision),
+            Wake::Timer => {
+                self.connection.handle_timeout(now);
+                if self.retired.is_some() {
+                    self.retire(now);
+                }
+            }
+        }
+    }
+
+    /// Hands on what the protocol has to tell; gives the reason when it is over.
+    async fn handle_events(&mut self) -> Option<CloseReason> {
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                Event::Request(request) => self.request(request),
+                Event::Reply { id, payload } => {
+                    if let Some(link) = &self.link {
+                        link.answered(id, Ok(payload));
+                    }
+                }
+                Event::Failure { id, error } => {
+                    if let Some(link) = &self.link {
+                        link.answered(id, Err(error));
+                    }
+                }
+                Event::Cancel { id } => {
+                    if let Some(link) = &self.link {
+                        link.cancel_inbound(id);
+                    }
+                }
+                Event::Admit(peer) => self.ask_for_admission(peer).await,
+                Event::Established(peer) => self.establish(&peer).await,
+                Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
+                Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
+                Event::Goodbye { .. } => {}
+                Event::Closed(reason) => return Some(reason),
+            }
+        }
+        None
+    }
+
+    fn request(&mut self, request: Request) {
+        let Some(link) = &self.link else { return };
+        if request.head.wants_reply {
+            match link.begin_inbound(request.head.id) {
+                Insert::New => {}
+                Insert::Duplicate => {
+                    let id = request.head.id;
+                    return self.connection.close(time::now(), &format!("request {id} was sent twice"));
+                }
+                Insert::Full => {
+                    let detail = "as many requests of this connection are under way as may be";
+                    return link.refuse(request.head.id, &CallError::Overloaded(detail.into()));
+                }
+            }
+        }
+        self.surroundings.inbox.request(link, request);
+    }
+
+    async fn ask_for_admission(&mut self, peer: PeerIdentity) {
+        let link = Arc::new(Link::new(peer_of(&peer), peer.max_frame));
+        let (decision, decided) = oneshot::channel();
+        let ticket = self.ticket(&link);
+        self.candidate = Some(link);
+        self.admission = Some(decided);
+        if let Some(ticket) = ticket {
+            self.news(News::Admit(ticket, decision)).await;
+        }
+    }
+
+    async fn establish(&mut self, peer: &PeerIdentity) {
+        if let Some(admitted) = self.candidate.take() {
+            self.link = Some(admitted); // the peers' task knows it already
+            return;
+        }
+        let link = Arc::new(Link::new(peer_of(peer), peer.max_frame));
+        let ticket = self.ticket(&link);
+        self.link = Some(link);
+        if let Some(ticket) = ticket {
+            self.news(News::Up(ticket)).await;
+        }
+    }
+
+    fn ticket(&mut self, link: &Arc<Link>) -> Option<Ticket> {
+        let orders = self.ordering.take()?;
+        Some(Ticket { link: Arc::clone(link), orders, dialled: self.dialled.clone() })
+    }
+
+    async fn tell(&mut self, news: impl FnOnce(Arc<Link>) -> News) {
+        if let Some(link) = self.link.clone() {
+            self.news(news(link)).await;
+        }
+    }
+
+    async fn news(&mut self, news: News) {
+        drop(self.surroundings.news.send(news).await); // the node is gone: so is everybody who would know
+    }
+
+    /// Takes what waits to be written, the protocol's own frames first: a `Welcome` goes before any request.
+    fn fill(&mut self) {
+        if !self.out.is_empty() {
+            return;
+        }
+        let mut any = false;
+        while let Some(frame) = self.connection.poll_transmit() {
+            frame.encode(&mut self.out);
+            any = true;
+        }
+        if let Some(link) = &self.link
+            && !any
+        {
+            link.take_outgoing(&mut self.out);
+        }
+    }
+
+    /// Sets the timer, if it is later than it should be. One that rings too early does no harm.
+    fn arm(&mut self) {
+        let wanted = self.connection.poll_timeout();
+        let rings = self.timer.deadline().into_std();
+        if let Some(wanted) = wanted
+            && (wanted < rings || self.timer.is_elapsed())
+        {
+            self.timer.as_mut().reset(wanted.into());
+        }
+    }
+
+    /// Closes a connection whose place another one took, when nothing has been under way for a while: a request may
+    /// still be on the wire.
+    fn retire(&mut self, now: Instant) {
+        let idle = self.link.as_ref().is_none_or(|link| link.open_requests() == (0, 0));
+        if idle && self.retired == Some(true) {
+            return self.connection.close(now, "another connection took its place");
+        }
+        self.retired = Some(idle);
+        self.timer.as_mut().reset((now + RETIREMENT).into());
+    }
+
+    async fn end(mut self, reason: CloseReason) {
+        let text = reason.to_string();
+        if let Some(link) = &self.link {
+            let mut rest = BytesMut::new();
+            link.take_outgoing(&mut rest);
+            self.out.unsplit(rest);
+            link.close(&text);
+        }
+        if let Some(candidate) = &self.candidate {
+            candidate.close(&text);
+        }
+        while let Some(frame) = self.connection.poll_transmit() {
+            frame.encode(&mut self.out);
+        }
+        let last_words = async {
+            self.writer.write_all_buf(&mut self.out).await?;
+            self.writer.shutdown().await
+        };
+        drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
+        let link = self.link.take().or_else(|| self.candidate.take());
+        let (dialled, address) = (self.dialled.clone(), self.address.clone());
+        self.news(News::Down { link, dialled, address, reason }).await;
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for link in self.link.iter().chain(&self.candidate) {
+            link.close("the node was cut off");
+        }
+    }
+}
+
+fn peer_of(peer: &PeerIdentity) -> Peer {
+    Peer { node: peer.node.clone(), incarnation: peer.incarnation, listen: peer.listen }
+}
+
+/// Feeds the protocol with what has arrived: how many frames, 0 at the end of the stream.
+fn poll_frames(
+    frames: &mut Frames,
+    connection: &mut Connection,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, ReadError>> {
+    let mut count = 0;
+    let mut now = None;
+    while count < BATCH {
+        frames.decoder_mut().limit = connection.limit();
+        match Pin::new(&mut *frames).poll_next(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                connection.handle_frame(*now.get_or_insert_with(time::now), frame);
+                count += 1;
+            }
+            // What came before the error is dealt with first; the error comes again.
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+            Poll::Ready(None) | Poll::Pending if count > 0 => break,
+            Poll::Ready(None) => return Poll::Ready(Ok(0)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(Ok(count))
+}
+
+async fn outgoing(link: Option<&Arc<Link>>) {
+    match link {
+        Some(link) => link.outgoing().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The decision of the peers' task; a refusal if that is gone.
+async fn admission(waiting: &mut Option<oneshot::Receiver<Result<(), Refuse>>>) -> Result<(), Refuse> {
+    let Some(receiver) = waiting else { return std::future::pending().await };
+    let decision = receiver.await;
+    *waiting = None;
+    decision.unwrap_or_else(|_| Err(RefuseReason::ShuttingDown.into()))
+}

@@ -1,0 +1,8 @@
+//! Sockets: listening, dialling, and one driver task a connection. No services.
+
+pub(crate) mod dialer;
+pub(crate) mod driver;
+pub(crate) mod framing;
+pub(crate) mod io;
+pub(crate) mod listener;
+pub(crate) mod peers;

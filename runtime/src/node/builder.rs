@@ -1,0 +1,265 @@
+//! From settings to a running node.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::cluster::coordinator::Coordinator;
+use crate::config::Secret;
+use crate::error::StartError;
+use crate::event::Event;
+use crate::id::{Incarnation, NodeId, check_name};
+use crate::net::dialer::Wiring;
+use crate::net::driver::Surroundings;
+use crate::net::io::{Listener, Tcp, Transport};
+use crate::net::listener;
+use crate::net::peers::{PeerTable, Peers, Publish};
+use crate::node::node::{Inner, Node};
+use crate::node::router::NodeInbox;
+use crate::proto::settings::{ConnectionConfig, Identity};
+use crate::service::host::Host;
+use crate::time;
+
+/// The longest name of a cluster, in bytes.
+const MAX_CLUSTER: usize = 128;
+
+/// How many pieces of news may wait for the peers' task, and for the cluster's.
+const NEWS: usize = 1024;
+
+/// The smallest and the largest `max_message`.
+const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, 1 << 30);
+
+/// What surrounds the arguments of a message in its frame, at most.
+const AROUND_A_MESSAGE: usize = 64 * 1024;
+
+/// A node's settings. Made by `Node::builder`.
+#[must_use = "a node starts with `.start().await`"]
+pub struct NodeBuilder {
+    name: String,
+    cluster: String,
+    listen: Option<String>,
+    seeds: Vec<String>,
+    secret: Option<Secret>,
+    call_timeout: Duration,
+    shutdown_timeout: Duration,
+    heartbeat: Duration,
+    silence: Duration,
+    handshake_timeout: Duration,
+    max_message: usize,
+    transport: Arc<dyn Transport>,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            cluster: "default".to_owned(),
+            listen: None,
+            seeds: Vec::new(),
+            secret: None,
+            call_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            max_message: 64 * 1024 * 1024,
+            transport: Arc::new(Tcp),
+        }
+    }
+
+    /// The cluster's name. Nodes of other clusters are refused. Default: `default`.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = cluster.into();
+        self
+    }
+
+    /// Where to listen for peers, as `host:port`; port 0 takes a free one, see [`Node::address`]. Default: nowhere.
+    ///
+    /// Without [`NodeBuilder::secret`] whoever reaches the address can call every named service.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// The address of a peer, as `host:port`, which this node connects to as long as it lives. More than one may be
+    /// given. A peer that is not there yet is tried again.
+    pub fn seed(mut self, address: impl Into<String>) -> Self {
+        self.seeds.push(address.into());
+        self
+    }
+
+    /// The secret that all nodes of the cluster share. It never travels. Default: none, so that anybody who reaches the
+    /// address is a peer.
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// How long a call may take that says nothing else. Default: 30 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// How long [`Node::shutdown`] waits for running handlers before it cuts them off. Default: 10 s.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// After how long a silence a peer is asked whether it is there. Default: 1 s.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval;
+        self
+    }
+
+    /// After how long a silence a peer is given up. More than the heartbeat. Default: 5 s.
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.silence = limit;
+        self
+    }
+
+    /// How long a stranger may take to prove that it is a peer. Default: 5 s.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// The largest message that this node takes from a peer, in bytes of its encoded arguments or reply. Between 64 KiB
+    /// and 1 GiB. Default: 64 MiB.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "the in-memory network is for tests"))]
+    pub(crate) fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Starts the node. It listens when this returns; its seeds are connected to as they answer.
+    ///
+    /// # Errors
+    /// [`StartError`]: a name or a setting cannot be used, or the address cannot be listened on. Then nothing runs.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it ends leaves nothing behind.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let id = NodeId::new(&self.name)?;
+        check_name("cluster", &self.cluster, MAX_CLUSTER)?;
+        self.check_settings()?;
+        let (listening, address) = match &self.listen {
+            Some(address) => {
+                let listener = self.bind(address).await?;
+                let at = listener.local_addr().map_err(|source| cannot_listen(address, source))?;
+                (Some(listener), Some(at))
+            }
+            None => (None, None),
+        };
+        let host = Arc::new(Host::new(id.clone(), next_incarnation(), self.call_timeout));
+        let (news, hears_news) = mpsc::channel(NEWS);
+        let (to_cluster, events) = mpsc::channel(NEWS);
+        let (coordinator, names, register) = Coordinator::new(&id, host.incarnation, events, news.clone());
+        let table = Arc::new(PeerTable::default());
+        let identity = Identity {
+            cluster: self.cluster,
+            node: id.clone(),
+            incarnation: host.incarnation,
+            listen: address,
+        };
+        let surroundings =
+            Surroundings { inbox: Arc::new(NodeInbox { host: Arc::clone(&host) }), news: news.clone() };
+        let mut config = ConnectionConfig::new(identity, self.secret);
+        config.handshake_timeout = self.handshake_timeout;
+        config.heartbeat = self.heartbeat;
+        config.silence = self.silence;
+        config.max_frame = self.max_message + AROUND_A_MESSAGE;
+        let spawner = Arc::clone(&host);
+        let wiring = Wiring {
+            transport: self.transport,
+            config,
+            surroundings,
+            spawn: Arc::new(move |task| drop(spawner.spawn(task))),
+        };
+        let publisher = Arc::clone(&host);
+        let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
+        let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);
+        self.seeds.iter().for_each(|seed| peers.seed(seed));
+
+        let inner =
+            Inner::new(Arc::clone(&host), names, register, news, table, address, self.shutdown_timeout);
+        let node = Node::owner(inner);
+        let deadlines = Arc::clone(&host);
+        host.spawn(async move { deadlines.deadlines.run().await });
+        host.spawn(coordinator.run());
+        host.spawn(peers.run());
+        if let Some(listener) = listening {
+            host.spawn(listener::listen(listener, wiring));
+        }
+        Ok(node)
+    }
+
+    async fn bind(&self, address: &str) -> Result<Box<dyn Listener>, StartError> {
+        self.transport.listen(address).await.map_err(|source| cannot_listen(address, source))
+    }
+
+    fn check_settings(&self) -> Result<(), StartError> {
+        let positive = [
+            ("call_timeout", self.call_timeout),
+            ("heartbeat", self.heartbeat),
+            ("handshake_timeout", self.handshake_timeout),
+        ];
+        if let Some((setting, _)) = positive.into_iter().find(|(_, value)| value.is_zero()) {
+            return Err(StartError::InvalidSetting {
+                setting,
+                problem: "is zero; more is needed".to_owned(),
+            });
+        }
+        if self.silence <= self.heartbeat {
+            let problem =
+                format!("is {:?}; more than the heartbeat of {:?} is needed", self.silence, self.heartbeat);
+            return Err(StartError::InvalidSetting { setting: "silence", problem });
+        }
+        let (smallest, largest) = MESSAGE_LIMITS;
+        if !(smallest..=largest).contains(&self.max_message) {
+            let problem = format!("is {} bytes; {smallest} to {largest} are possible", self.max_message);
+            return Err(StartError::InvalidSetting { setting: "max_message", problem });
+        }
+        Ok(())
+    }
+}
+
+fn cannot_listen(address: &str, source: std::io::Error) -> StartError {
+    StartError::Listen { address: address.to_owned(), source }
+}
+
+/// Milliseconds since the epoch, and never the same twice in a process, so that a node that is started again at once is
+/// a later life all the same.
+fn next_incarnation() -> Incarnation {
+    /// A number and no registry: it orders the lives that begin in one millisecond.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = time::unix_millis();
+    let last = LAST.fetch_max(now, Ordering::AcqRel);
+    if last < now {
+        return Incarnation(now);
+    }
+    Incarnation(LAST.fetch_add(1, Ordering::AcqRel) + 1)
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder")
+            .field("name", &self.name)
+            .field("cluster", &self.cluster)
+            .field("listen", &self.listen)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}

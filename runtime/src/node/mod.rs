@@ -1,0 +1,10 @@
+//! The node: what users build, and where services, sockets and the cluster meet.
+
+pub(crate) mod builder;
+pub(crate) mod events;
+pub(crate) mod group;
+pub(crate) mod lookup;
+#[expect(clippy::module_inception, reason = "the file holds the type of that name")]
+pub(crate) mod node;
+pub(crate) mod router;
+pub(crate) mod shutdown;

@@ -1,0 +1,246 @@
+//! The node: one running runtime value.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+
+use crate::cluster::coordinator::{Names, Register};
+use crate::error::{StartError, StopError};
+use crate::event::Counters;
+use crate::id::{Incarnation, NodeId};
+use crate::net::peers::{News, PeerTable};
+use crate::node::builder::NodeBuilder;
+use crate::node::events::Events;
+use crate::node::group::{Group, ServiceBuilder};
+use crate::service::context::Context;
+use crate::service::definition::Service;
+use crate::service::handle::{Handle, ServiceHandle, Target};
+use crate::service::host::Host;
+use crate::service::instance;
+use crate::service::message::{Message, WireMessage};
+
+/// A node: it runs services, and connects them to those of other nodes.
+///
+/// Cheap to clone. A process may hold many nodes. A node ends with [`Node::shutdown`], or abruptly when the last `Node`
+/// value that its builder gave out is dropped.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+    /// Ends the node with the last of its owners. A handler's `context.node()` is no owner.
+    _owner: Option<Arc<DropGuard>>,
+}
+
+/// What all the `Node` values of one node share.
+pub(crate) struct Inner {
+    pub(crate) host: Arc<Host>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) register: mpsc::Sender<Register>,
+    pub(crate) peers: mpsc::Sender<News>,
+    pub(crate) table: Arc<PeerTable>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) shutdown_timeout: std::time::Duration,
+    /// Guards the names that run here.
+    groups: Mutex<HashMap<Arc<str>, Group>>,
+}
+
+impl Node {
+    /// Begins a node of this name. A node without `listen` and `seed` is local: it opens no socket.
+    pub fn builder(name: impl Into<String>) -> NodeBuilder {
+        NodeBuilder::new(name.into())
+    }
+
+    pub(crate) fn owner(inner: Arc<Inner>) -> Self {
+        let guard = inner.host.abort.clone().drop_guard();
+        Self { inner, _owner: Some(Arc::new(guard)) }
+    }
+
+    /// The node's name.
+    pub fn id(&self) -> &NodeId {
+        &self.inner.host.node
+    }
+
+    /// The node's life: greater than that of any earlier node of the same name.
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.host.incarnation
+    }
+
+    /// Where the node listens, with the real port if port 0 was asked for; `None` if it does not listen.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.inner.address
+    }
+
+    /// Starts an anonymous instance. It lives until it is stopped, by [`Node::stop`] or by its own `Context::stop`, or
+    /// until the node ends, whether or not somebody holds a handle. It cannot be found by other nodes.
+    ///
+    /// Should its `#[on_start]` hook fail, its callers are answered `Stopped`. On a node that has shut down it never
+    /// starts.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn spawn<S: Service>(&self, service: S) -> <S::Message as Message>::Handle {
+        let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
+        let (local, _) = instance::start(&self.inner.host, name.into(), service, None);
+        if self.inner.host.is_shutting_down() {
+            local.core().stop();
+        }
+        <S::Message as Message>::Handle::from_inner(Handle::new(Target::Local(local)))
+    }
+
+    /// Begins a named group of instances, which the whole cluster can find: `node.service("counter",
+    /// Counter::default).instances(4).start().await`. The factory makes each instance's value.
+    pub fn service<S, F>(&self, name: impl Into<String>, factory: F) -> ServiceBuilder<S, F>
+    where
+        S: Service,
+        S::Message: WireMessage,
+        F: FnMut() -> S + Send + 'static,
+    {
+        ServiceBuilder::new(self.clone(), name.into(), factory)
+    }
+
+    /// Stops what the handle leads to on this node, and waits for its end: one instance, or a name's group. The handlers
+    /// that run end first; what is queued is answered `Stopped`. What had ended already is fine.
+    ///
+    /// # Errors
+    /// [`StopError::Elsewhere`]: the handle leads to another node.
+    ///
+    /// # Cancel safety
+    /// Once polled it stops all the same; only the waiting is cut short.
+    pub async fn stop<H: ServiceHandle>(&self, handle: &H) -> Result<(), StopError> {
+        let inner = handle.as_inner();
+        match inner.target() {
+            Target::Local(local) if local.address().node == *self.id() => {
+                local.core().stop();
+                local.core().ended().await;
+                Ok(())
+            }
+            Target::Routed(route) if route.only_on().is_none_or(|node| node == self.id()) => {
+                self.stop_service(route.name()).await;
+                Ok(())
+            }
+            Target::Local(_) | Target::Remote(_) | Target::Routed(_) => {
+                Err(StopError::Elsewhere { handle: format!("{inner:?}"), node: self.id().clone() })
+            }
+        }
+    }
+
+    /// Stops this node's instances of a name, takes the name back, and waits until it is done. Gives whether there was
+    /// such a service on this node.
+    ///
+    /// # Cancel safety
+    /// Once polled it stops all the same; only the waiting is cut short.
+    pub async fn stop_service(&self, name: &str) -> bool {
+        let group = self.inner.groups().get(name).cloned();
+        let Some(group) = group else { return false };
+        group.stop.cancel();
+        group.ended.cancelled().await;
+        true
+    }
+
+    /// The nodes that are connected with this one, by name.
+    pub fn peers(&self) -> Vec<NodeId> {
+        let mut peers: Vec<_> = self.inner.table.nodes().into_iter().map(|(node, _)| node).collect();
+        peers.sort();
+        peers
+    }
+
+    /// What happens in this node from now on.
+    pub fn events(&self) -> Events {
+        Events::new(self.inner.host.subscribe())
+    }
+
+    /// What has been counted since the node's start.
+    pub fn counters(&self) -> Counters {
+        self.inner.host.counters()
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        names: Arc<Names>,
+        register: mpsc::Sender<Register>,
+        peers: mpsc::Sender<News>,
+        table: Arc<PeerTable>,
+        address: Option<SocketAddr>,
+        shutdown_timeout: std::time::Duration,
+    ) -> Arc<Self> {
+        let inner = Arc::new(Self {
+            host,
+            names,
+            register,
+            peers,
+            table,
+            address,
+            shutdown_timeout,
+            groups: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&inner);
+        inner.host.set_owner(weak);
+        inner
+    }
+
+    /// Takes a name on this node.
+    pub(crate) fn add_group(&self, name: &Arc<str>) -> Result<Group, StartError> {
+        let mut groups = self.groups();
+        // Under the lock: a shutdown either finds the group or is seen here.
+        self.check_running()?;
+        if groups.contains_key(name) {
+            return Err(StartError::NameTaken(name.to_string()));
+        }
+        let group = Group::default();
+        groups.insert(Arc::clone(name), group.clone());
+        Ok(group)
+    }
+
+    pub(crate) fn remove_group(&self, name: &str) {
+        self.groups().remove(name);
+    }
+
+    /// The groups that run here.
+    pub(crate) fn all_groups(&self) -> Vec<Group> {
+        self.groups().values().cloned().collect()
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), StartError> {
+        if self.host.is_shutting_down() || self.host.abort.is_cancelled() {
+            return Err(StartError::NodeStopped(self.host.node.clone()));
+        }
+        Ok(())
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Context {
+    /// The node on which this instance runs.
+    ///
+    /// # Panics
+    /// If a context was kept beyond its instance, and the node has ended.
+    pub fn node(&self) -> Node {
+        let inner = self.owner().map(|owner: Arc<dyn Any + Send + Sync>| owner.downcast::<Inner>());
+        match inner {
+            Some(Ok(inner)) => Node { inner, _owner: None },
+            Some(Err(_)) | None => panic!("the node of this context has ended"),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", self.id())
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}

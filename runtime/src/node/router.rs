@@ -1,0 +1,152 @@
+//! Where a name leads, call by call, and where a request from the wire goes.
+//!
+//! Invariant: reads snapshots; waits for nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+use crate::cluster::coordinator::Names;
+use crate::cluster::directory::Candidate;
+use crate::error::CallError;
+use crate::event::DeadLetterReason;
+use crate::id::{Address, NodeId};
+use crate::port::{Inbox, Link, Links};
+use crate::proto::frame::Request;
+use crate::service::handle::{Remote, Routed, Target};
+use crate::service::host::Host;
+use crate::service::message::{Message, WireMessage};
+use crate::time;
+
+/// Takes requests of peers to the instances of this node.
+#[derive(Debug)]
+pub(crate) struct NodeInbox {
+    pub(crate) host: Arc<Host>,
+}
+
+impl Inbox for NodeInbox {
+    fn request(&self, link: &Arc<Link>, request: Request) {
+        let head = &request.head;
+        let resident = self.host.resident(head.instance);
+        if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
+            return deliver.deliver(link, request, time::now());
+        }
+        let handler = format!("#{}.{:08x}", head.instance, head.method.name);
+        self.host.dead_letter(handler, head.wants_reply, DeadLetterReason::NoInstance);
+        if head.wants_reply {
+            let detail = format!("node {} runs no instance {}, or no longer", self.host.node, head.instance);
+            link.fail(head.id, &CallError::Stopped(detail.into()));
+        }
+    }
+}
+
+/// A name, and whose turn it is.
+pub(crate) struct NameRoute<M> {
+    name: Arc<str>,
+    only_on: Option<NodeId>,
+    host: Arc<Host>,
+    names: Arc<Names>,
+    links: Arc<dyn Links>,
+    turn: AtomicUsize,
+    resolved: ArcSwapOption<Resolved<M>>,
+}
+
+/// The name's instances, as far as a version of the directory knows.
+struct Resolved<M> {
+    version: u64,
+    targets: Vec<Target<M>>,
+}
+
+impl<M: WireMessage> NameRoute<M> {
+    pub(crate) fn new(
+        name: Arc<str>,
+        only_on: Option<NodeId>,
+        host: Arc<Host>,
+        names: Arc<Names>,
+        links: Arc<dyn Links>,
+    ) -> Self {
+        let (turn, resolved) = (AtomicUsize::new(0), ArcSwapOption::empty());
+        Self { name, only_on, host, names, links, turn, resolved }
+    }
+
+    /// The instances now. The work is done once for each version of the directory.
+    fn resolve(&self) -> Arc<Resolved<M>> {
+        // Read before the names: should they change meanwhile, the next call looks again.
+        let version = self.names.version();
+        let known = self.resolved.load();
+        if let Some(resolved) = &*known
+            && resolved.version == version
+        {
+            return Arc::clone(resolved);
+        }
+        let mut remotes: HashMap<&Address, &Target<M>> = HashMap::new();
+        if let Some(resolved) = &*known {
+            remotes.extend(resolved.targets.iter().filter_map(|target| Some((target.address()?, target))));
+        }
+        let names = self.names.current();
+        let candidates =
+            names.candidates(&self.name).iter().filter(|c| is_candidate::<M>(c, self.only_on.as_ref()));
+        let targets = candidates.filter_map(|candidate| match remotes.get(&candidate.address) {
+            Some(known) => Some((*known).clone()),
+            None => self.target(&candidate.address),
+        });
+        let resolved = Arc::new(Resolved { version, targets: targets.collect() });
+        self.resolved.store(Some(Arc::clone(&resolved)));
+        resolved
+    }
+
+    fn target(&self, address: &Address) -> Option<Target<M>> {
+        if address.node == self.host.node {
+            let handle = self.host.resident(address.instance)?.core.handle::<M>()?;
+            return Some(handle.target().clone());
+        }
+        let (host, links) = (Arc::clone(&self.host), Arc::clone(&self.links));
+        Some(Target::Remote(Arc::new(Remote::new(address.clone(), host, links))))
+    }
+}
+
+impl<M: WireMessage> Routed<M> for NameRoute<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn only_on(&self) -> Option<&NodeId> {
+        self.only_on.as_ref()
+    }
+
+    fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    fn pick(&self) -> Result<Target<M>, CallError> {
+        let resolved = self.resolve();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let place = turn.checked_rem(resolved.targets.len());
+        if let Some(target) = place.and_then(|place| resolved.targets.get(place)) {
+            return Ok(target.clone());
+        }
+        let place = self.only_on.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
+        Err(CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into()))
+    }
+
+    fn candidates(&self) -> usize {
+        self.resolve().targets.len()
+    }
+}
+
+/// Whether an instance is one that a handle for `M`, perhaps on one node only, may lead to.
+pub(crate) fn is_candidate<M: Message>(candidate: &Candidate, only_on: Option<&NodeId>) -> bool {
+    *candidate.interface == *M::INTERFACE && only_on.is_none_or(|node| *node == candidate.address.node)
+}
+
+impl<M> fmt::Debug for NameRoute<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameRoute")
+            .field("name", &self.name)
+            .field("only_on", &self.only_on)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,3 @@
+//! Pure decisions: no task, no socket, no clock.
+
+pub(crate) mod backoff;

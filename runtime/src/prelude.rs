@@ -1,0 +1,5 @@
+//! What a small program needs: `use skyhold::prelude::*;`.
+
+pub use crate::{
+    Call, CallError, Context, Down, Lookup, Node, NodeId, Reply, Secret, ServiceHandle, StopReason, service,
+};

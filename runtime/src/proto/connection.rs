@@ -1,0 +1,291 @@
+//! One stream's protocol, from its first byte to its last: the handshake, then frames both ways, then an end that
+//! has a reason.
+//!
+//! Invariants: whatever the peer sends, and in whatever order, is either an event or a reason to close, never a
+//! panic; after `Closed` there is no event; a frame costs a push to a queue and nothing else.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::bodies;
+use super::frame::{Frame, FrameError, HANDSHAKE_LIMIT, Proof, Refuse, RefuseReason};
+use super::handshake::{AwaitAdmission, AwaitChallenge, AwaitHello, AwaitProof, AwaitWelcome};
+use super::liveness::{Due, Liveness};
+
+pub(crate) use super::event::{CloseReason, Event};
+pub(crate) use super::settings::{ConnectionConfig, PeerIdentity};
+
+/// The protocol state of one stream. See the module above for the order in which it is drained.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    config: ConnectionConfig,
+    state: State,
+    events: VecDeque<Event>,
+    transmit: VecDeque<Frame>,
+    next_token: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Handshake { phase: Phase, deadline: Instant },
+    Established(Liveness),
+    Closed,
+}
+
+/// What a handshake waits for.
+#[derive(Debug)]
+enum Phase {
+    Challenge(AwaitChallenge),
+    Welcome(AwaitWelcome),
+    Hello(AwaitHello),
+    Proof(AwaitProof),
+    Admission(AwaitAdmission),
+}
+
+impl Connection {
+    /// The protocol of a stream that this node has dialled. `nonce` must be random and never used before.
+    pub(crate) fn dial(config: ConnectionConfig, nonce: [u8; 32], now: Instant) -> Self {
+        let (wait, hello) = AwaitChallenge::begin(&config, nonce);
+        let mut connection = Self::new(config, Phase::Challenge(wait), now);
+        connection.transmit.push_back(hello);
+        connection
+    }
+
+    /// The protocol of a stream that this node has accepted. `nonce` must be random and never used before.
+    pub(crate) fn accept(config: ConnectionConfig, nonce: [u8; 32], now: Instant) -> Self {
+        Self::new(config, Phase::Hello(AwaitHello::begin(nonce)), now)
+    }
+
+    fn new(config: ConnectionConfig, phase: Phase, now: Instant) -> Self {
+        let state = State::Handshake { phase, deadline: now + config.handshake_timeout };
+        Self { config, state, events: VecDeque::new(), transmit: VecDeque::new(), next_token: 1 }
+    }
+
+    /// The largest frame to take from the peer now, in bytes: little until it is established. To be asked anew
+    /// for every frame.
+    #[inline]
+    pub(crate) fn limit(&self) -> usize {
+        match self.state {
+            State::Established(_) => self.config.max_frame() as usize,
+            State::Handshake { .. } | State::Closed => HANDSHAKE_LIMIT,
+        }
+    }
+
+    /// A frame has come.
+    #[inline]
+    pub(crate) fn handle_frame(&mut self, now: Instant, frame: Frame) {
+        match &mut self.state {
+            State::Established(liveness) => {
+                liveness.received(now);
+                self.handle_established(frame);
+            }
+            State::Handshake { .. } => self.handle_handshake(now, frame),
+            State::Closed => {}
+        }
+    }
+
+    /// What has come is not a frame.
+    pub(crate) fn handle_error(&mut self, _now: Instant, error: &FrameError) {
+        self.break_off(error.to_string());
+    }
+
+    /// `poll_timeout`'s instant has come. To call it earlier does no harm.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Handshake { deadline, .. } if now >= *deadline => {
+                self.end(CloseReason::HandshakeTimeout);
+            }
+            State::Established(liveness) => match liveness.due(now) {
+                Due::Nothing => {}
+                Due::Ping => self.ping(),
+                Due::Silent(time) => self.end(CloseReason::Silent(time)),
+            },
+            State::Handshake { .. } | State::Closed => {}
+        }
+    }
+
+    /// The stream has ended: by an error, or because the peer has closed it.
+    pub(crate) fn handle_end(&mut self, _now: Instant, error: Option<String>) {
+        if !matches!(self.state, State::Closed) {
+            self.end(CloseReason::Ended(error));
+        }
+    }
+
+    /// Answers [`Event::Admit`]. Does nothing if the connection no longer waits for it.
+    pub(crate) fn admit(&mut self, now: Instant, decision: Result<(), Refuse>) {
+        if !matches!(self.state, State::Handshake { phase: Phase::Admission(_), .. }) {
+            return;
+        }
+        let State::Handshake { phase: Phase::Admission(wait), .. } = self.take_state() else { return };
+        match decision {
+            Ok(()) => {
+                let (peer, welcome) = wait.admitted(&self.config);
+                self.transmit.push_back(welcome);
+                self.establish(now, peer);
+            }
+            Err(refuse) => self.refuse(refuse),
+        }
+    }
+
+    /// Ends the connection on purpose; the peer is told why.
+    pub(crate) fn close(&mut self, _now: Instant, reason: &str) {
+        let last = match self.state {
+            State::Established(_) => Frame::Goodbye { reason: reason.to_owned() },
+            State::Handshake { .. } => Frame::Refuse(Refuse::new(RefuseReason::ShuttingDown, reason)),
+            State::Closed => return,
+        };
+        self.transmit.push_back(last);
+        self.end(CloseReason::Closed(reason.to_owned()));
+    }
+
+    /// There is a reason to doubt that the peer is still there: asks it now, and gives it one second for any frame
+    /// at all. Does nothing unless established.
+    pub(crate) fn probe(&mut self, now: Instant) {
+        if let State::Established(liveness) = &mut self.state {
+            liveness.probe(now);
+            self.ping();
+        }
+    }
+
+    /// The next frame to send.
+    #[must_use]
+    pub(crate) fn poll_transmit(&mut self) -> Option<Frame> {
+        self.transmit.pop_front()
+    }
+
+    /// The next thing that has happened.
+    #[must_use]
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Connection::handle_timeout`]. A frame that comes makes it later.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Handshake { deadline, .. } => Some(*deadline),
+            State::Established(liveness) => Some(liveness.timeout()),
+            State::Closed => None,
+        }
+    }
+
+    #[inline]
+    fn handle_established(&mut self, frame: Frame) {
+        let event = match frame {
+            Frame::Request(request) => Event::Request(request),
+            Frame::Reply { id, payload } => Event::Reply { id, payload },
+            Frame::Failure { id, error } => Event::Failure { id, error },
+            Frame::Cancel { id } => Event::Cancel { id },
+            Frame::Names(names) => Event::Names(names),
+            Frame::Members(members) => Event::Members(members),
+            Frame::Ping { token } => return self.send_control(Frame::Pong { token }),
+            // That it came is all that it says, and that is noted.
+            Frame::Pong { .. } => return,
+            Frame::Goodbye { reason } => {
+                self.events.push_back(Event::Goodbye { reason: reason.clone() });
+                return self.end(CloseReason::Goodbye(reason));
+            }
+            Frame::Hello(_)
+            | Frame::Challenge(_)
+            | Frame::Proof(_)
+            | Frame::Welcome(_)
+            | Frame::Refuse(_) => {
+                return self.break_off(format!("{} frame after the handshake", bodies::name(&frame)));
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    fn handle_handshake(&mut self, now: Instant, frame: Frame) {
+        let State::Handshake { phase, deadline } = self.take_state() else { return };
+        let next = match (phase, frame) {
+            (Phase::Hello(wait), Frame::Hello(hello)) => {
+                wait.greeted(&self.config, *hello).map(|(wait, reply)| (Phase::Proof(wait), Some(reply)))
+            }
+            (Phase::Challenge(wait), Frame::Challenge(challenge)) => wait
+                .challenged(&self.config, challenge)
+                .map(|(wait, reply)| (Phase::Welcome(wait), Some(reply))),
+            (Phase::Proof(wait), Frame::Proof(proof)) => self.handle_proof(wait, proof),
+            (Phase::Welcome(wait), Frame::Welcome(welcome)) => match wait.welcomed(&self.config, *welcome) {
+                Ok(peer) => return self.establish(now, peer),
+                Err(refuse) => Err(refuse),
+            },
+            (_, Frame::Refuse(refuse)) => return self.end(CloseReason::Refused { by_peer: true, refuse }),
+            (phase, frame) => Err(out_of_order(&phase, &frame)),
+        };
+        match next {
+            Ok((phase, reply)) => {
+                self.transmit.extend(reply);
+                self.state = State::Handshake { phase, deadline };
+            }
+            Err(refuse) => self.refuse(refuse),
+        }
+    }
+
+    fn handle_proof(&mut self, wait: AwaitProof, proof: Proof) -> Result<(Phase, Option<Frame>), Refuse> {
+        let wait = wait.proven(&self.config, proof)?;
+        self.events.push_back(Event::Admit(wait.peer().clone()));
+        Ok((Phase::Admission(wait), None))
+    }
+
+    fn establish(&mut self, now: Instant, peer: PeerIdentity) {
+        self.state = State::Established(Liveness::new(self.config.heartbeat, self.config.silence, now));
+        self.events.push_back(Event::Established(peer));
+    }
+
+    /// The peer breaks the protocol: it is told, and the connection is over.
+    fn break_off(&mut self, text: String) {
+        match self.state {
+            State::Handshake { .. } => self.refuse(Refuse::new(RefuseReason::Protocol, text)),
+            State::Established(_) => {
+                self.transmit.push_back(Frame::Goodbye { reason: format!("protocol error: {text}") });
+                self.end(CloseReason::Protocol(text));
+            }
+            State::Closed => {}
+        }
+    }
+
+    fn refuse(&mut self, refuse: Refuse) {
+        self.transmit.push_back(Frame::Refuse(refuse.clone()));
+        // The state may have been taken for a transition that failed.
+        self.state = State::Closed;
+        self.events.push_back(Event::Closed(CloseReason::Refused { by_peer: false, refuse }));
+    }
+
+    fn ping(&mut self) {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.send_control(Frame::Ping { token });
+    }
+
+    /// Sends a frame that may be left out: a peer that asks faster than its answers are taken gets fewer.
+    fn send_control(&mut self, frame: Frame) {
+        if self.transmit.len() < MAX_TRANSMIT {
+            self.transmit.push_back(frame);
+        }
+    }
+
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Closed)
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.state = State::Closed;
+        self.events.push_back(Event::Closed(reason));
+    }
+}
+
+fn out_of_order(phase: &Phase, frame: &Frame) -> Refuse {
+    let expected = match phase {
+        Phase::Hello(_) => "a hello",
+        Phase::Challenge(_) => "a challenge",
+        Phase::Proof(_) => "a proof",
+        Phase::Welcome(_) => "a welcome",
+        Phase::Admission(_) => "nothing",
+    };
+    let text = format!("{} frame came where {expected} was expected", bodies::name(frame));
+    Refuse::new(RefuseReason::Protocol, text)
+}
+
+/// The control frames that wait to be taken at most.
+const MAX_TRANSMIT: usize = 64;

@@ -1,0 +1,105 @@
+//! What a connection tells its driver.
+//!
+//! Invariant: plain values. Texts that came from a peer are shown on one line.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::CallError;
+use crate::id::RequestId;
+
+use super::frame::{Members, Names, Request};
+use super::refuse::{OneLine, Refuse};
+use super::settings::PeerIdentity;
+
+/// What has happened on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Accepting side only: the peer has proven who it is; `Connection::admit` must answer.
+    Admit(PeerIdentity),
+    /// The handshake is done.
+    Established(PeerIdentity),
+    /// A message for an instance.
+    Request(Request),
+    /// The result of a request.
+    Reply {
+        /// The request.
+        id: RequestId,
+        /// The result, encoded.
+        payload: Bytes,
+    },
+    /// A request gave no result.
+    Failure {
+        /// The request.
+        id: RequestId,
+        /// Why.
+        error: CallError,
+    },
+    /// The peer no longer waits for a request.
+    Cancel {
+        /// The request.
+        id: RequestId,
+    },
+    /// Which names the peer runs.
+    Names(Names),
+    /// Which nodes the peer knows.
+    Members(Members),
+    /// The peer goes on purpose. `Closed` follows.
+    Goodbye {
+        /// Why it goes.
+        reason: String,
+    },
+    /// The last event.
+    Closed(CloseReason),
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The peer has said goodbye.
+    Goodbye(String),
+    /// This node has closed it.
+    Closed(String),
+    /// One side has refused the other.
+    Refused {
+        /// Which.
+        by_peer: bool,
+        /// Why.
+        refuse: Refuse,
+    },
+    /// Nothing has come for so long.
+    Silent(Duration),
+    /// The handshake was not done in time.
+    HandshakeTimeout,
+    /// The peer, once established, has broken the protocol.
+    Protocol(String),
+    /// The stream has ended, by an error if there is a text.
+    Ended(Option<String>),
+}
+
+impl CloseReason {
+    /// Whether one side has refused the other.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goodbye(reason) => write!(f, "the peer said goodbye: {}", OneLine(reason)),
+            Self::Closed(reason) => write!(f, "closed by this node: {reason}"),
+            Self::Refused { by_peer: false, refuse } => write!(f, "refused by this node: {refuse}"),
+            Self::Refused { by_peer: true, refuse } => {
+                write!(f, "refused by the peer, in its words: {refuse}")
+            }
+            Self::Silent(time) => write!(f, "nothing came from the peer for {time:?}"),
+            Self::HandshakeTimeout => f.write_str("the handshake was not done in time"),
+            Self::Protocol(text) => write!(f, "protocol error: {text}"),
+            Self::Ended(None) => f.write_str("the peer closed the stream"),
+            Self::Ended(Some(error)) => write!(f, "the stream broke: {error}"),
+        }
+    }
+}

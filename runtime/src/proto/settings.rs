@@ -1,0 +1,95 @@
+//! What a connection is given when it is made, and what it learns about its peer.
+//!
+//! Invariant: plain values.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::Secret;
+use crate::id::{Incarnation, NodeId};
+
+use super::frame::SMALLEST_LIMIT;
+
+/// What a connection is given.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionConfig {
+    /// Who this node is.
+    pub(crate) identity: Identity,
+    /// What the cluster's nodes share, if they do.
+    pub(crate) secret: Option<Secret>,
+    /// The protocol versions that this node speaks; [`VERSIONS`] outside tests.
+    pub(crate) versions: RangeInclusive<u16>,
+    /// The features that this node has, a bit each; [`FEATURES`] outside tests.
+    pub(crate) features: u64,
+    /// How long a handshake may take in all.
+    pub(crate) handshake_timeout: Duration,
+    /// After how long a silence the peer is asked whether it is there, and how often from then on.
+    pub(crate) heartbeat: Duration,
+    /// After how long a silence the connection is given up.
+    pub(crate) silence: Duration,
+    /// The largest frame that is taken once the connection is established, in bytes. What is below
+    /// [`SMALLEST_LIMIT`] counts as that.
+    pub(crate) max_frame: usize,
+}
+
+impl ConnectionConfig {
+    /// The settings that nobody has changed: 5 s for the handshake, a heartbeat a second, 5 s of silence, frames
+    /// of 1 MiB plus what surrounds a payload.
+    pub(crate) fn new(identity: Identity, secret: Option<Secret>) -> Self {
+        Self {
+            identity,
+            secret,
+            versions: VERSIONS,
+            features: FEATURES,
+            handshake_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
+            max_frame: DEFAULT_MAX_FRAME,
+        }
+    }
+
+    /// The largest frame that is taken, as the peer is told.
+    pub(super) fn max_frame(&self) -> u32 {
+        u32::try_from(self.max_frame.max(SMALLEST_LIMIT)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Its cluster.
+    pub(crate) cluster: String,
+    /// Its name.
+    pub(crate) node: NodeId,
+    /// Its life.
+    pub(crate) incarnation: Incarnation,
+    /// Where it listens, if it does.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// Who the peer is, proven if there is a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerIdentity {
+    /// Its name.
+    pub(crate) node: NodeId,
+    /// Its life.
+    pub(crate) incarnation: Incarnation,
+    /// Where it says that it listens, if it does.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The version that both speak.
+    pub(crate) version: u16,
+    /// The features that both have.
+    pub(crate) features: u64,
+    /// The largest frame that it takes, in bytes: the limit for what is written to it.
+    pub(crate) max_frame: usize,
+}
+
+/// The versions that this code speaks.
+pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
+
+/// The features that this code has: none yet.
+pub(crate) const FEATURES: u64 = 0;
+
+/// The largest frame, in bytes, unless set otherwise: room for a payload of one mebibyte.
+pub(crate) const DEFAULT_MAX_FRAME: usize = (1 << 20) + 64 * 1024;

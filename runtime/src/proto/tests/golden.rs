@@ -1,0 +1,216 @@
+//! The bytes of each kind of frame, typed by hand from the written specification and not made by the encoder.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::{CallChain, CallError, ChainLink, Detail};
+use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
+use crate::proto::frame::{
+    Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
+    RequestHead, Welcome, parse,
+};
+
+/// The frame has these bytes, and these bytes are the frame.
+fn check(frame: &Frame, hex: &str) {
+    let digits: Vec<u8> = hex.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let mut out = BytesMut::new();
+    frame.encode(&mut out);
+    assert_eq!(format!("{:02x?}", &out[..]), format!("{bytes:02x?}"), "the bytes of {frame:?}");
+    let mut buffer = BytesMut::from(&bytes[..]);
+    assert_eq!(parse(&mut buffer, 4096).unwrap().as_ref(), Some(frame));
+    assert!(buffer.is_empty());
+}
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn link() -> ChainLink {
+    let address = Address { node: node("n"), incarnation: Incarnation(9), instance: InstanceId(2) };
+    ChainLink { address, handler: "a.b".into(), exclusive: true }
+}
+
+#[test]
+fn hello_has_its_published_bytes() {
+    let mut hello = Hello {
+        versions: 1..=3,
+        features: 5,
+        has_secret: true,
+        cluster: "demo".to_owned(),
+        node: node("alpha"),
+        incarnation: Incarnation(0x0102_0304_0506_0708),
+        listen: Some("127.0.0.1:7001".parse().unwrap()),
+        max_frame: 65_536,
+        nonce: [0xAA; 32],
+        later: Bytes::new(),
+    };
+    let fields = "01 534b59484f4c4400 0100 0300 0500000000000000 01 0400 64656d6f 0500 616c706861
+        0807060504030201 04 7f000001 591b 00000100
+        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    check(&Frame::Hello(Box::new(hello.clone())), &format!("56000000 {fields}"));
+    hello.later = Bytes::from_static(b"new");
+    check(&Frame::Hello(Box::new(hello)), &format!("59000000 {fields} 6e6577"));
+}
+
+#[test]
+fn the_rest_of_the_handshake_has_its_published_bytes() {
+    check(
+        &Frame::Challenge(Challenge { version: 1, features: 4, needs_secret: false, nonce: [0xBB; 32] }),
+        "2c000000 02 0100 0400000000000000 00
+         bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    );
+    check(
+        &Frame::Proof(Proof { mac: [0xCC; 32] }),
+        "21000000 03 cccccccccccccccccccccccccccccccc cccccccccccccccccccccccccccccccc",
+    );
+    let mut welcome = Welcome {
+        node: node("b"),
+        incarnation: Incarnation(1),
+        listen: None,
+        max_frame: 0x0012_0000,
+        mac: [0xDD; 32],
+    };
+    check(
+        &Frame::Welcome(Box::new(welcome.clone())),
+        "31000000 04 0100 62 0100000000000000 00 00001200
+         dddddddddddddddddddddddddddddddd dddddddddddddddddddddddddddddddd",
+    );
+    welcome.listen = Some("[2001:db8::1]:80".parse().unwrap());
+    check(
+        &Frame::Welcome(Box::new(welcome)),
+        "43000000 04 0100 62 0100000000000000 06 20010db8000000000000000000000001 5000 00001200
+         dddddddddddddddddddddddddddddddd dddddddddddddddddddddddddddddddd",
+    );
+    check(&Frame::Refuse(Refuse::new(RefuseReason::Cluster, "no")), "06000000 05 03 0200 6e6f");
+}
+
+#[test]
+fn every_refusal_has_its_published_number() {
+    for (reason, code) in [
+        (RefuseReason::Protocol, "01"),
+        (RefuseReason::Version, "02"),
+        (RefuseReason::Cluster, "03"),
+        (RefuseReason::Secret, "04"),
+        (RefuseReason::Duplicate, "05"),
+        (RefuseReason::StaleIncarnation, "06"),
+        (RefuseReason::NameTaken, "07"),
+        (RefuseReason::TooBusy, "08"),
+        (RefuseReason::ShuttingDown, "09"),
+        (RefuseReason::Unknown(200), "c8"),
+    ] {
+        check(&Frame::Refuse(reason.into()), &format!("04000000 05 {code} 0000"));
+    }
+}
+
+#[test]
+fn request_has_its_published_bytes() {
+    let head = RequestHead {
+        id: RequestId(7),
+        instance: InstanceId(3),
+        method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
+        remaining: Some(Duration::from_secs(30)),
+        wants_reply: true,
+        chain: vec![],
+    };
+    let payload = Bytes::from_static(b"\x01\x02");
+    let ids = "10 0700000000000000 0300000000000000 44332211 88776655";
+    check(
+        &Frame::Request(Request { head: head.clone(), payload: payload.clone() }),
+        &format!("20000000 {ids} 30750000 01 0102"),
+    );
+    let send = RequestHead { remaining: None, wants_reply: false, ..head.clone() };
+    check(
+        &Frame::Request(Request { head: send, payload: Bytes::new() }),
+        &format!("1e000000 {ids} 00000000 00"),
+    );
+    let nested = RequestHead { chain: vec![link()], ..head };
+    check(
+        &Frame::Request(Request { head: nested, payload }),
+        &format!(
+            "3b000000 {ids} 30750000 03
+             0100 0100 6e 0900000000000000 0200000000000000 01 0300 612e62 0102"
+        ),
+    );
+}
+
+#[test]
+fn the_answers_and_the_cancel_have_their_published_bytes() {
+    let id = RequestId(0x0A);
+    check(&Frame::Reply { id, payload: Bytes::from_static(b"\xFF") }, "0a000000 11 0a00000000000000 ff");
+    check(&Frame::Cancel { id }, "09000000 13 0a00000000000000");
+    check(
+        &Frame::Failure { id, error: CallError::Deadlock(CallChain::new(vec![link()])) },
+        "25000000 12 0a00000000000000 0a
+         0100 0100 6e 0900000000000000 0200000000000000 01 0300 612e62",
+    );
+}
+
+#[test]
+fn every_error_has_its_published_number() {
+    type Make = fn(Detail) -> CallError;
+    let all: [(Make, &str); 14] = [
+        (CallError::NoRoute, "01"),
+        (CallError::Overloaded, "02"),
+        (CallError::Stopped, "03"),
+        (CallError::Stale, "04"),
+        (CallError::Denied, "05"),
+        (CallError::Incompatible, "06"),
+        (CallError::TooLarge, "07"),
+        (CallError::Expired, "08"),
+        (CallError::Codec, "09"),
+        (CallError::Timeout, "0b"),
+        (CallError::Disconnected, "0c"),
+        (CallError::Panicked, "0d"),
+        (CallError::NoReply, "0e"),
+        (CallError::BadReply, "0f"),
+    ];
+    for (make, code) in all {
+        let failure = Frame::Failure { id: RequestId(1), error: make("why".into()) };
+        check(&failure, &format!("0f000000 12 0100000000000000 {code} 0300 776879"));
+    }
+}
+
+#[test]
+fn an_error_of_a_later_version_promises_nothing() {
+    let mut buffer = BytesMut::from(&b"\x0c\0\0\0\x12\x01\0\0\0\0\0\0\0\x63\xFF\xFF"[..]);
+    let error = CallError::NoReply("unknown error code 99 from the peer".into());
+    assert!(error.may_have_run());
+    assert_eq!(parse(&mut buffer, 64), Ok(Some(Frame::Failure { id: RequestId(1), error })));
+}
+
+#[test]
+fn heartbeats_and_goodbye_have_their_published_bytes() {
+    check(&Frame::Ping { token: 0x0102 }, "09000000 20 0201000000000000");
+    check(&Frame::Pong { token: 0x0102 }, "09000000 21 0201000000000000");
+    check(&Frame::Goodbye { reason: "bye".to_owned() }, "06000000 3f 0300 627965");
+}
+
+#[test]
+fn names_and_members_have_their_published_bytes() {
+    let entries = vec![
+        NameEntry {
+            name: "db".to_owned(),
+            interface: "Db".to_owned(),
+            instances: vec![InstanceId(1), InstanceId(2)],
+        },
+        NameEntry { name: "x".to_owned(), interface: String::new(), instances: vec![] },
+    ];
+    check(
+        &Frame::Names(Names { complete: true, entries }),
+        "25000000 30 01 0200
+         0200 6462 0200 4462 0200 0100000000000000 0200000000000000
+         0100 78 0000 0000",
+    );
+    let address = "10.0.0.2:7000".parse().unwrap();
+    check(
+        &Frame::Members(Members {
+            members: vec![Member { node: node("b"), incarnation: Incarnation(5), address }],
+        }),
+        "15000000 31 0100 0100 62 0500000000000000 04 0a000002 581b",
+    );
+}

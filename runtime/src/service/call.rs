@@ -1,0 +1,287 @@
+//! The call: a message that has not been sent yet, and the future that waits for its reply.
+//!
+//! A call to a local instance costs one allocation (the reply's slot) and no timer. Only a full mailbox, or a full
+//! connection, costs a boxed future.
+//!
+//! Invariant: whatever happens, the future ends by its deadline; dropping it takes the request back.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::error::CallError;
+use crate::service::context::{self, Inherited};
+use crate::service::deadlines::Parked;
+use crate::service::handle::Handle;
+use crate::service::message::Message;
+use crate::service::outbound::{self, Attempt, Delivery, Mode, Waiting};
+use crate::service::stub::Stub;
+use crate::time;
+
+/// A call that has not been made yet. It does nothing until it is awaited or sent.
+///
+/// * `call.await` is a **call**: it waits for the reply.
+/// * `call.send().await` is a **send**: it waits only for room, in the mailbox of a local instance or on the connection
+///   to a remote one.
+/// * `call.try_send()` never waits.
+///
+/// `R` is the method's return type, `M` the service's message enum.
+#[must_use = "a call does nothing until it is awaited or sent"]
+pub struct Call<R: 'static, M: 'static> {
+    handle: Handle<M>,
+    message: M,
+    stub: &'static Stub<M, R>,
+    timeout: Option<Duration>,
+}
+
+impl<R: Send + 'static, M: Message> Call<R, M> {
+    pub(crate) fn new(handle: Handle<M>, message: M, stub: &'static Stub<M, R>) -> Self {
+        Self { handle, message, stub, timeout: None }
+    }
+
+    /// Sets how long this call may take. Default: the node's `call_timeout`, 30 s. Inside a handler the handler's own
+    /// deadline counts too: the earlier one ends the call.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the message without waiting for a reply. The future waits only for room, at most the timeout; its success
+    /// says that the message was handed over, not that it ran.
+    pub fn send(self) -> SendFuture<R, M> {
+        SendFuture { inner: Pending::new(self, Mode::Send) }
+    }
+
+    /// Sends the message if that is possible at once.
+    ///
+    /// # Errors
+    /// [`CallError::Overloaded`] if the mailbox or the connection is full; else as [`Call::send`]. It did not run.
+    pub fn try_send(self) -> Result<(), CallError> {
+        let inherited = context::inherited();
+        let Self { handle, message, stub, timeout } = self;
+        let deadline = deadline(time::now(), timeout, &handle, &inherited);
+        let delivery = Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain };
+        match outbound::attempt(&handle, message, &delivery) {
+            Attempt::Done(_) => Ok(()),
+            Attempt::Full(waiting_room) => Err(waiting_room.overloaded()),
+            Attempt::Failed(error) => Err(error),
+        }
+    }
+}
+
+/// The call's own deadline, or that of the handler that makes it, whichever comes first.
+fn deadline<M>(
+    now: Instant,
+    timeout: Option<Duration>,
+    handle: &Handle<M>,
+    inherited: &Inherited,
+) -> Instant {
+    let timeout = timeout.unwrap_or(handle.host().call_timeout).min(LONGEST);
+    let own = now + timeout;
+    inherited.deadline.map_or(own, |parent| parent.min(own))
+}
+
+/// Longer timeouts mean this one: a hundred years, which no clock overflows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+impl<R: Send + 'static, M: Message> IntoFuture for Call<R, M> {
+    type Output = Result<R, CallError>;
+    type IntoFuture = CallFuture<R, M>;
+
+    fn into_future(self) -> CallFuture<R, M> {
+        CallFuture { inner: Pending::new(self, Mode::Call) }
+    }
+}
+
+impl<R: 'static, M: 'static> fmt::Debug for Call<R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("to", &self.handle).field("stub", &self.stub).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the reply of a call. Made by awaiting a [`Call`].
+///
+/// # Errors
+/// A [`CallError`], by the deadline at the latest.
+///
+/// # Cancel safety
+/// Dropping it cancels the call: a request that has not begun never begins, and the `Context` of a handler that runs is
+/// cancelled.
+#[must_use = "futures do nothing unless polled"]
+pub struct CallFuture<R: Send + 'static, M: Message> {
+    inner: Pending<R, M>,
+}
+
+/// Waits for room for a message. Made by [`Call::send`].
+///
+/// # Errors
+/// A [`CallError`] for which `may_have_run` is false, by the timeout at the latest.
+///
+/// # Cancel safety
+/// Dropping it takes the message back, unless it was handed over already.
+#[must_use = "futures do nothing unless polled"]
+pub struct SendFuture<R: Send + 'static, M: Message> {
+    inner: Pending<R, M>,
+}
+
+impl<R: Send + 'static, M: Message> Future for CallFuture<R, M> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.poll(cx).map(|result| match result {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(CallError::NoReply("the message was sent without a reply".into())),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+impl<R: Send + 'static, M: Message> Future for SendFuture<R, M> {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.poll(cx).map_ok(|_| ())
+    }
+}
+
+impl<R: Send + 'static, M: Message> fmt::Debug for CallFuture<R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallFuture").finish_non_exhaustive()
+    }
+}
+
+impl<R: Send + 'static, M: Message> fmt::Debug for SendFuture<R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendFuture").finish_non_exhaustive()
+    }
+}
+
+/// A message on its way, and its sender's place among those who wait for their deadline.
+struct Pending<R: Send + 'static, M: Message> {
+    handle: Handle<M>,
+    stub: &'static Stub<M, R>,
+    mode: Mode,
+    state: State<R, M>,
+    /// Set by the first poll.
+    deadline: Option<Instant>,
+    parked: Option<Parked>,
+}
+
+enum State<R: 'static, M: 'static> {
+    /// Not polled yet.
+    New { message: M, timeout: Option<Duration> },
+    /// Waits for room.
+    Room(outbound::WaitingRoom<R, M>),
+    /// Waits for the reply.
+    Reply(Waiting<R>),
+    /// Has given its result.
+    Done,
+}
+
+/// Nothing in it is ever pinned in place: what must be is boxed.
+impl<R: Send + 'static, M: Message> Unpin for Pending<R, M> {}
+
+impl<R: Send + 'static, M: Message> Pending<R, M> {
+    fn new(call: Call<R, M>, mode: Mode) -> Self {
+        let Call { handle, message, stub, timeout } = call;
+        Self { handle, stub, mode, state: State::New { message, timeout }, deadline: None, parked: None }
+    }
+
+    /// `Ok(None)` for a send.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, CallError>> {
+        if let State::New { .. } = self.state
+            && let Some(result) = self.begin()
+        {
+            return Poll::Ready(result);
+        }
+        loop {
+            match &mut self.state {
+                State::Room(room) => match room.poll(cx) {
+                    Poll::Ready(Ok(Some(waiting))) => self.state = State::Reply(waiting),
+                    Poll::Ready(Ok(None)) => return self.finish(Ok(None)),
+                    Poll::Ready(Err(error)) => return self.finish(Err(error)),
+                    Poll::Pending => break,
+                },
+                State::Reply(waiting) => match waiting.poll(cx) {
+                    Poll::Ready(result) => return self.finish(result.map(Some)),
+                    Poll::Pending => break,
+                },
+                State::New { .. } | State::Done => panic!("a call was polled after it had ended"),
+            }
+        }
+        self.wait_until_deadline(cx)
+    }
+
+    /// Hands the message over, if that is possible at once.
+    fn begin(&mut self) -> Option<Result<Option<R>, CallError>> {
+        let State::New { message, timeout } = std::mem::replace(&mut self.state, State::Done) else {
+            return None;
+        };
+        let inherited = context::inherited();
+        let now = time::now();
+        let deadline = deadline(now, timeout, &self.handle, &inherited);
+        if deadline <= now {
+            return Some(Err(self.expired()));
+        }
+        self.deadline = Some(deadline);
+        let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain: inherited.chain };
+        match outbound::attempt(&self.handle, message, &delivery) {
+            Attempt::Done(Some(waiting)) => self.state = State::Reply(waiting),
+            Attempt::Done(None) => return Some(Ok(None)),
+            Attempt::Full(room) => self.state = State::Room(room),
+            Attempt::Failed(error) => return Some(Err(error)),
+        }
+        None
+    }
+
+    /// Parks until the deadline, or ends if it has passed.
+    fn wait_until_deadline(&mut self, cx: &Context<'_>) -> Poll<Result<Option<R>, CallError>> {
+        let deadlines = &self.handle.host().deadlines;
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let Some(parked) = &self.parked else {
+            self.parked = Some(deadlines.park(deadline, cx.waker()));
+            return Poll::Pending;
+        };
+        if time::now() < deadline {
+            deadlines.repark(parked, cx.waker());
+            return Poll::Pending;
+        }
+        let error = match std::mem::replace(&mut self.state, State::Done) {
+            State::Room(room) => room.overloaded(),
+            State::Reply(_) | State::New { .. } | State::Done => self.timed_out(),
+        };
+        self.finish(Err(error))
+    }
+
+    fn finish(&mut self, result: Result<Option<R>, CallError>) -> Poll<Result<Option<R>, CallError>> {
+        self.state = State::Done;
+        self.unpark();
+        Poll::Ready(result)
+    }
+
+    fn unpark(&mut self) {
+        if let Some(parked) = self.parked.take() {
+            self.handle.host().deadlines.unpark(parked);
+        }
+    }
+
+    fn expired(&self) -> CallError {
+        CallError::Expired(format!("the deadline had passed before `{}` was called", self.name()).into())
+    }
+
+    fn timed_out(&self) -> CallError {
+        CallError::Timeout(format!("`{}` of {:?} did not answer in time", self.name(), self.handle).into())
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}", M::INTERFACE, self.stub.method.name())
+    }
+}
+
+impl<R: Send + 'static, M: Message> Drop for Pending<R, M> {
+    fn drop(&mut self) {
+        self.unpark();
+    }
+}

@@ -1,0 +1,212 @@
+//! What a handler knows about the message that it handles, and what its own calls inherit from it.
+//!
+//! The scope of the running handler is ambient (a tokio task-local, set for the handler's polls alone), so that a call
+//! made inside a handler inherits the deadline and the chain of callers without an argument.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tokio::task::AbortHandle;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::id::{Address, NodeId};
+use crate::port::Link;
+use crate::service::chain::Chain;
+use crate::service::handle::ServiceHandle;
+use crate::service::instance::Core;
+use crate::service::message::{Message, Meta, Method};
+
+tokio::task_local! {
+    /// The scope of the handler that is being polled.
+    static CURRENT: Scope;
+}
+
+/// Who made a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Caller {
+    /// Somebody on this node.
+    #[default]
+    Here,
+    /// A peer, over this connection.
+    Peer(Arc<Link>),
+}
+
+/// What one message brings to its handler.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    core: Arc<Core>,
+    interface: &'static str,
+    method: Option<&'static Method>,
+    deadline: Option<Instant>,
+    caller: Caller,
+    chain: Chain,
+}
+
+/// What a call inherits from the handler that makes it.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) chain: Chain,
+}
+
+impl Scope {
+    pub(crate) fn of_message<M: Message>(core: &Arc<Core>, method: &'static Method, meta: Meta) -> Self {
+        Self {
+            core: Arc::clone(core),
+            interface: M::INTERFACE,
+            method: Some(method),
+            deadline: meta.deadline,
+            caller: meta.caller,
+            chain: meta.chain,
+        }
+    }
+
+    /// The scope of a hook: no caller and no deadline.
+    pub(crate) fn of_hook(core: &Arc<Core>, interface: &'static str) -> Self {
+        Self {
+            core: Arc::clone(core),
+            interface,
+            method: None,
+            deadline: None,
+            caller: Caller::Here,
+            chain: Chain::default(),
+        }
+    }
+
+    /// The context that the handler gets.
+    pub fn context(&self) -> Context {
+        Context { scope: self.clone(), cancelled: self.core.scope_token().child_token() }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The interface's and the method's name, for errors.
+    pub(crate) fn names(&self) -> (&'static str, &'static str) {
+        (self.interface, self.method.map_or("hook", Method::name))
+    }
+
+    /// The future, polled with this as the ambient scope.
+    pub(crate) fn around<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// The closure, run with this as the ambient scope.
+    pub(crate) fn around_now<T>(self, f: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, f)
+    }
+}
+
+/// What a call made here and now inherits: nothing, outside a handler.
+pub(crate) fn inherited() -> Inherited {
+    CURRENT
+        .try_with(|scope| Inherited {
+            deadline: scope.deadline,
+            chain: match scope.method {
+                Some(method) => scope.chain.with(scope.core.address(), scope.interface, method),
+                None => Chain::default(),
+            },
+        })
+        .unwrap_or_default()
+}
+
+/// What a handler may ask about the message that it handles and about its instance.
+///
+/// A handler gets it by taking `&Context` as its first parameter after `self`; the parameter is not an argument of the
+/// handle's method.
+#[derive(Debug)]
+pub struct Context {
+    scope: Scope,
+    cancelled: CancellationToken,
+}
+
+impl Context {
+    /// Where this instance is.
+    pub fn address(&self) -> &Address {
+        self.scope.core.address()
+    }
+
+    /// A handle to this instance: `context.handle::<CounterHandle>()`.
+    ///
+    /// # Panics
+    /// If `H` is the handle of another service.
+    pub fn handle<H: ServiceHandle>(&self) -> H {
+        match self.scope.core.handle::<H::Message>() {
+            Some(inner) => H::from_inner(inner),
+            None => panic!("`{}` is not the handle of this instance", std::any::type_name::<H>()),
+        }
+    }
+
+    /// The node that called: this node itself for a caller in the same process, and in a hook.
+    pub fn caller(&self) -> &NodeId {
+        match &self.scope.caller {
+            Caller::Here => &self.address().node,
+            Caller::Peer(link) => &link.peer().node,
+        }
+    }
+
+    /// When the caller stops waiting. `None` for a send and in a hook. Calls made by this handler end by then too.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.scope.deadline
+    }
+
+    /// Whether the caller has given up (its future was dropped, or its deadline passed) or the instance ends.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    /// Ends when the caller has given up (its future was dropped, or its deadline passed) or the instance ends.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub fn cancelled(&self) -> WaitForCancellationFuture<'_> {
+        self.cancelled.cancelled()
+    }
+
+    /// Runs a child task that ends with this instance: it is dropped at its next await point when the instance ends.
+    /// A call made by the task inherits no deadline, and does not count as this handler waiting.
+    pub fn spawn<F>(&self, task: F) -> AbortHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let ends = self.scope.core.scope_token().clone();
+        self.scope.core.host().spawn(async move {
+            ends.run_until_cancelled(task).await;
+        })
+    }
+
+    /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`.
+    pub fn stop(&self) {
+        self.scope.core.stop();
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// The node, as the layer above stored it.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.scope.core.host().owner()
+    }
+}
+
+/// A token that is made when it is first asked for: most instances never need one.
+#[derive(Debug, Default)]
+pub(crate) struct LazyToken(OnceLock<CancellationToken>);
+
+impl LazyToken {
+    pub(crate) fn get(&self) -> &CancellationToken {
+        self.0.get_or_init(CancellationToken::new)
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.get().cancel();
+    }
+}

@@ -1,0 +1,210 @@
+//! The handle: a clonable typed address. One type leads to a local instance, a remote one, or a name.
+//!
+//! Invariant: a handle decides where a message goes, and does nothing with it.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::error::CallError;
+use crate::id::{Address, MethodId, NodeId};
+use crate::port::{Link, Links};
+use crate::proto::codec::CodecError;
+use crate::service::call::Call;
+use crate::service::host::Host;
+use crate::service::mailbox::Local;
+use crate::service::message::{EncodeError, Encoder, Message, Method, WireMessage, signature_salt};
+use crate::service::stub::Stub;
+
+/// The part of a generated handle that is the same for every service.
+pub struct Handle<M> {
+    target: Target<M>,
+}
+
+/// A generated handle: `CounterHandle` for a `Counter`.
+///
+/// Its own methods are the service's. What this trait adds is found even where the service has methods of these names,
+/// as `ServiceHandle::address(&handle)`.
+pub trait ServiceHandle: Clone + Send + Sync + 'static {
+    /// The service's messages.
+    type Message: Message<Handle = Self>;
+
+    /// Makes the typed handle.
+    #[doc(hidden)]
+    fn from_inner(inner: Handle<Self::Message>) -> Self;
+
+    /// The untyped part.
+    #[doc(hidden)]
+    fn as_inner(&self) -> &Handle<Self::Message>;
+
+    /// The instance that this handle leads to; `None` for a handle to a name, which may lead to many.
+    fn address(&self) -> Option<&Address> {
+        self.as_inner().target.address()
+    }
+
+    /// The name that this handle leads to; `None` for a handle to one instance.
+    fn name(&self) -> Option<&str> {
+        match &self.as_inner().target {
+            Target::Routed(routed) => Some(routed.name()),
+            Target::Local(_) | Target::Remote(_) => None,
+        }
+    }
+}
+
+/// Where a handle leads.
+pub(crate) enum Target<M> {
+    Local(Arc<Local<M>>),
+    Remote(Arc<Remote<M>>),
+    Routed(Arc<dyn Routed<M>>),
+}
+
+/// A name that leads to instances, and picks one for each call.
+pub(crate) trait Routed<M>: Send + Sync {
+    /// The name.
+    fn name(&self) -> &str;
+    /// The node on which the instances must be, if on one.
+    fn only_on(&self) -> Option<&NodeId>;
+    /// The node that looks.
+    fn host(&self) -> &Arc<Host>;
+    /// The instance whose turn it is: never another `Routed`.
+    fn pick(&self) -> Result<Target<M>, CallError>;
+    /// How many instances there are to try.
+    fn candidates(&self) -> usize;
+}
+
+impl<M: Message> Handle<M> {
+    pub(crate) fn new(target: Target<M>) -> Self {
+        Self { target }
+    }
+
+    pub(crate) fn target(&self) -> &Target<M> {
+        &self.target
+    }
+
+    /// Makes a call, which does nothing until it is awaited or sent.
+    pub fn call<R: Send + 'static>(&self, message: M, stub: &'static Stub<M, R>) -> Call<R, M> {
+        Call::new(self.clone(), message, stub)
+    }
+}
+
+impl<M> Handle<M> {
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        match &self.target {
+            Target::Local(local) => local.host(),
+            Target::Remote(remote) => &remote.host,
+            Target::Routed(routed) => routed.host(),
+        }
+    }
+}
+
+impl<M> Target<M> {
+    pub(crate) fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Local(local) => Some(local.address()),
+            Self::Remote(remote) => Some(&remote.address),
+            Self::Routed(_) => None,
+        }
+    }
+
+    /// What makes two handles equal: the same instance, or the same name.
+    fn identity(&self) -> (Option<&Address>, Option<&str>, Option<&NodeId>) {
+        match self {
+            Self::Local(_) | Self::Remote(_) => (self.address(), None, None),
+            Self::Routed(routed) => (None, Some(routed.name()), routed.only_on()),
+        }
+    }
+}
+
+/// An instance on another node.
+pub(crate) struct Remote<M> {
+    pub(crate) address: Address,
+    pub(crate) host: Arc<Host>,
+    links: Arc<dyn Links>,
+    /// The connection that was used last.
+    cached: ArcSwapOption<Link>,
+    encode: fn(&M, &mut Encoder<'_>) -> Result<(), EncodeError>,
+    salt: u32,
+}
+
+impl<M: WireMessage> Remote<M> {
+    pub(crate) fn new(address: Address, host: Arc<Host>, links: Arc<dyn Links>) -> Self {
+        let (encode, salt) = (M::encode, signature_salt::<M>());
+        Self { address, host, links, cached: ArcSwapOption::empty(), encode, salt }
+    }
+}
+
+impl<M> Remote<M> {
+    /// The connection to the instance's node, in the life in which the instance runs.
+    pub(crate) fn link(&self) -> Result<Arc<Link>, CallError> {
+        let cached = self.cached.load();
+        if let Some(link) = &*cached
+            && link.is_open()
+        {
+            return Ok(Arc::clone(link));
+        }
+        let node = &self.address.node;
+        let Some(link) = self.links.link(node) else {
+            return Err(CallError::NoRoute(format!("node {node} is not connected").into()));
+        };
+        let (lives, lived) = (link.peer().incarnation, self.address.incarnation);
+        if lives != lived {
+            let detail = format!("{} was an instance of an earlier life of node {node}", self.address);
+            return Err(CallError::Stale(detail.into()));
+        }
+        self.cached.store(Some(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    /// Appends the message's arguments.
+    pub(crate) fn encode(&self, message: &M, out: &mut Encoder<'_>) -> Result<(), CodecError> {
+        (self.encode)(message, out).map_err(|error| error.0)
+    }
+
+    /// The method's number on the wire, for this service's type arguments.
+    pub(crate) fn method_id(&self, method: &Method) -> MethodId {
+        let MethodId { name, signature } = method.id();
+        MethodId { name, signature: signature ^ self.salt }
+    }
+}
+
+impl<M> Clone for Target<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Local(local) => Self::Local(Arc::clone(local)),
+            Self::Remote(remote) => Self::Remote(Arc::clone(remote)),
+            Self::Routed(routed) => Self::Routed(Arc::clone(routed)),
+        }
+    }
+}
+
+impl<M> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { target: self.target.clone() }
+    }
+}
+
+impl<M> PartialEq for Handle<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.target.identity() == other.target.identity()
+    }
+}
+
+impl<M> Eq for Handle<M> {}
+
+impl<M> Hash for Handle<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.target.identity().hash(state);
+    }
+}
+
+impl<M> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.target.identity() {
+            (Some(address), ..) => write!(f, "Handle({address})"),
+            (None, name, None) => write!(f, "Handle({})", name.unwrap_or_default()),
+            (None, name, Some(node)) => write!(f, "Handle({}@{node})", name.unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a node lends to its instances and to their callers: its name, its clock of deadlines, its counters, its tasks.
+//!
+//! Invariant: knows no service, no peer and no name of a service.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::service::deadlines::Deadlines;
+use crate::service::deliver::Deliver;
+use crate::service::instance::Core;
+
+/// How many events a slow reader of `Node::events` may lag behind.
+const EVENTS: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) call_timeout: Duration,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) tasks: TaskTracker,
+    /// Set when the node begins to shut down.
+    pub(crate) shutting_down: AtomicBool,
+    /// Cancelled when everything must end now.
+    pub(crate) abort: CancellationToken,
+    /// Guards the instances that run here. Held for a look or a change, never across a wait.
+    residents: Mutex<HashMap<InstanceId, Resident>>,
+    events: broadcast::Sender<Event>,
+    counts: Counts,
+    next_instance: AtomicU64,
+    /// The node, for `Context::node`: a layer above this one.
+    owner: OnceLock<Weak<dyn Any + Send + Sync>>,
+}
+
+/// An instance that runs here.
+#[derive(Debug, Clone)]
+pub(crate) struct Resident {
+    pub(crate) core: Arc<Core>,
+    /// How it is reached over the network, if it may be: anonymous instances may not.
+    pub(crate) deliver: Option<Arc<dyn Deliver>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    dead_letters: AtomicU64,
+    expired: AtomicU64,
+    panics: AtomicU64,
+    instances_started: AtomicU64,
+    instances_ended: AtomicU64,
+    refused_connections: AtomicU64,
+}
+
+impl Host {
+    pub(crate) fn new(node: NodeId, incarnation: Incarnation, call_timeout: Duration) -> Self {
+        Self {
+            node,
+            incarnation,
+            call_timeout,
+            deadlines: Deadlines::new(),
+            tasks: TaskTracker::new(),
+            shutting_down: AtomicBool::new(false),
+            abort: CancellationToken::new(),
+            residents: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+            counts: Counts::default(),
+            next_instance: AtomicU64::new(1),
+            owner: OnceLock::new(),
+        }
+    }
+
+    /// The address of the next instance.
+    pub(crate) fn next_address(&self) -> Address {
+        let instance = InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed));
+        Address { node: self.node.clone(), incarnation: self.incarnation, instance }
+    }
+
+    /// Runs `task` until it ends or the node is cut off. The only place where tasks are made.
+    #[expect(clippy::disallowed_methods, reason = "the task belongs to the node's tracker")]
+    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::AbortHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let abort = self.abort.clone();
+        let task = self.tasks.track_future(async move {
+            abort.run_until_cancelled(task).await;
+        });
+        tokio::spawn(task).abort_handle()
+    }
+
+    /// Notes an instance that starts.
+    pub(crate) fn add_resident(&self, resident: Resident) {
+        self.counts.instances_started.fetch_add(1, Ordering::Relaxed);
+        self.residents().insert(resident.core.address().instance, resident);
+    }
+
+    /// Forgets an instance that has ended.
+    pub(crate) fn remove_resident(&self, instance: InstanceId) {
+        let gone = self.residents().remove(&instance);
+        drop(gone); // outside the lock
+    }
+
+    /// The instance of that number.
+    pub(crate) fn resident(&self, instance: InstanceId) -> Option<Resident> {
+        self.residents().get(&instance).cloned()
+    }
+
+    /// Every instance that runs here.
+    pub(crate) fn all_residents(&self) -> Vec<Arc<Core>> {
+        self.residents().values().map(|resident| Arc::clone(&resident.core)).collect()
+    }
+
+    fn residents(&self) -> MutexGuard<'_, HashMap<InstanceId, Resident>> {
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_owner(&self, owner: Weak<dyn Any + Send + Sync>) {
+        // The node is built once, and sets this once.
+        drop(self.owner.set(owner));
+    }
+
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.owner.get()?.upgrade()
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Publishes an event, and counts it.
+    pub(crate) fn publish(&self, event: Event) {
+        match &event {
+            Event::DeadLetter(letter) => {
+                self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
+                if letter.reason == DeadLetterReason::Expired {
+                    self.counts.expired.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::debug!(handler = letter.handler, reason = ?letter.reason, "dead letter");
+            }
+            Event::InstanceEnded { address, service, reason } => {
+                self.counts.instances_ended.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%address, service, %reason, "instance ended");
+            }
+            Event::PeerRefused { address, reason } => {
+                self.counts.refused_connections.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(node = %self.node, address, reason, "connection refused");
+            }
+            Event::PeerUp { peer, incarnation } => {
+                tracing::info!(node = %self.node, %peer, %incarnation, "peer up");
+            }
+            Event::PeerDown { peer, reason } => {
+                tracing::info!(node = %self.node, %peer, reason, "peer down");
+            }
+        }
+        drop(self.events.send(event)); // nobody listens: fine
+    }
+
+    /// Publishes that a message reached nobody.
+    pub(crate) fn dead_letter(&self, handler: String, call: bool, reason: DeadLetterReason) {
+        self.publish(Event::DeadLetter(DeadLetter { handler, call, reason }));
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.counts.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let counts = &self.counts;
+        Counters {
+            dead_letters: counts.dead_letters.load(Ordering::Relaxed),
+            expired: counts.expired.load(Ordering::Relaxed),
+            panics: counts.panics.load(Ordering::Relaxed),
+            instances_started: counts.instances_started.load(Ordering::Relaxed),
+            instances_ended: counts.instances_ended.load(Ordering::Relaxed),
+            refused_connections: counts.refused_connections.load(Ordering::Relaxed),
+        }
+    }
+}

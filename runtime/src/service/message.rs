@@ -1,0 +1,247 @@
+//! Messages: what the macro generates them from, how they cross the wire, and the envelope in which they travel.
+//!
+//! Invariant: no task and no queue here; a message is a value.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::id::MethodId;
+use crate::proto::codec::{self, CodecError};
+use crate::service::chain::Chain;
+use crate::service::context::Caller;
+use crate::service::handle::ServiceHandle;
+use crate::service::reply::ReplyPath;
+
+/// How a method takes its instance, which is the concurrency rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// `&mut self`: runs alone.
+    Exclusive,
+    /// `&self`: runs beside other `&self` handlers.
+    Shared,
+}
+
+/// One method of a service, as the macro describes it.
+#[derive(Debug)]
+pub struct Method {
+    name: &'static str,
+    id: MethodId,
+    receiver: Receiver,
+}
+
+impl Method {
+    /// Describes a method: its name, the hashes of its name and of its signature, and its receiver.
+    pub const fn new(name: &'static str, name_hash: u32, signature_hash: u32, receiver: Receiver) -> Self {
+        Self { name, id: MethodId { name: name_hash, signature: signature_hash }, receiver }
+    }
+
+    /// The method's name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The method's number on the wire.
+    pub const fn id(&self) -> MethodId {
+        self.id
+    }
+
+    /// Whether the method takes `&mut self`.
+    pub const fn is_exclusive(&self) -> bool {
+        matches!(self.receiver, Receiver::Exclusive)
+    }
+}
+
+/// The messages of one service: an enum that `#[service]` generates, a variant a method.
+pub trait Message: Sized + Send + 'static {
+    /// The typed handle that speaks these messages.
+    type Handle: ServiceHandle<Message = Self>;
+    /// The interface's name, by which a lookup checks that both sides mean the same thing.
+    const INTERFACE: &'static str;
+    /// Every method of the interface.
+    const METHODS: &'static [Method];
+
+    /// The method of this message.
+    fn method(&self) -> &'static Method;
+}
+
+/// Messages that can cross the wire. `#[service(local)]` does not generate this.
+#[diagnostic::on_unimplemented(
+    message = "the messages of `{Self}` stay inside their process",
+    label = "this service is `#[service(local)]`",
+    note = "a `local` service can be started with `node.spawn(..)`, but not registered under a name or looked up: \
+            remove `local` from its `#[service(..)]`, and let its arguments and replies implement \
+            `Serialize` and `Deserialize`"
+)]
+pub trait WireMessage: Message {
+    /// Appends the arguments, as one tuple.
+    ///
+    /// # Errors
+    /// An argument's `Serialize` refused.
+    fn encode(&self, out: &mut Encoder<'_>) -> Result<(), EncodeError>;
+
+    /// Rebuilds a message from the hash of its method's name and its arguments.
+    ///
+    /// # Errors
+    /// The method is not known, or the arguments do not decode.
+    fn decode(method: u32, payload: Decoder<'_>, reply: ReplyPath) -> Result<Self, DecodeError>;
+
+    /// The names of a generic service's type arguments, which are part of its signatures.
+    fn type_arguments() -> &'static [fn() -> &'static str] {
+        &[]
+    }
+}
+
+/// What an argument or a reply must be to cross the wire: `Serialize + DeserializeOwned + Send + 'static`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument or a reply of a service",
+    label = "not `Serialize + DeserializeOwned + Send + 'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or write `#[service(local)]` for a service \
+            that stays inside its process"
+)]
+pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
+
+/// Where arguments are written.
+#[derive(Debug)]
+pub struct Encoder<'a>(&'a mut BytesMut);
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(out: &'a mut BytesMut) -> Self {
+        Self(out)
+    }
+
+    /// Appends the tuple of arguments.
+    ///
+    /// # Errors
+    /// An argument's `Serialize` refused; then nothing was appended.
+    pub fn put<T: Serialize>(&mut self, arguments: &T) -> Result<(), EncodeError> {
+        codec::encode(arguments, self.0).map_err(EncodeError)
+    }
+}
+
+/// Where arguments are read from.
+#[derive(Debug)]
+pub struct Decoder<'a>(&'a [u8]);
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(payload: &'a [u8]) -> Self {
+        Self(payload)
+    }
+
+    /// Reads the tuple of arguments, which must be the whole payload.
+    ///
+    /// # Errors
+    /// The payload is something else.
+    pub fn take<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        codec::decode(self.0).map_err(|error| DecodeError(Problem::Arguments(error)))
+    }
+}
+
+/// Why a message could not be written for the wire.
+#[derive(Debug)]
+pub struct EncodeError(pub(crate) CodecError);
+
+/// Why a message could not be rebuilt from the wire.
+#[derive(Debug)]
+pub struct DecodeError(Problem);
+
+#[derive(Debug)]
+enum Problem {
+    UnknownMethod,
+    Arguments(CodecError),
+}
+
+impl DecodeError {
+    /// The interface has no such method.
+    pub fn unknown() -> Self {
+        Self(Problem::UnknownMethod)
+    }
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Problem::UnknownMethod => f.write_str("unknown method"),
+            Problem::Arguments(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Folds the names of a generic service's type arguments, without their module paths, into one number: the same
+/// service over other types has other signatures. 0 for a service without type parameters.
+pub(crate) fn signature_salt<M: WireMessage>() -> u32 {
+    let arguments = M::type_arguments();
+    if arguments.is_empty() {
+        return 0;
+    }
+    let mut hash = FNV_OFFSET;
+    for argument in arguments {
+        for byte in without_paths(argument()).bytes().chain([0]) {
+            hash = (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME);
+        }
+    }
+    hash
+}
+
+/// FNV-1a, 32 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+const FNV_OFFSET: u32 = 0x811c_9dc5;
+const FNV_PRIME: u32 = 0x0100_0193;
+
+/// `alloc::vec::Vec<core::option::Option<u8>>` becomes `Vec<Option<u8>>`: moving a type must not change a signature.
+fn without_paths(type_name: &str) -> String {
+    let mut out = String::with_capacity(type_name.len());
+    let mut segment = String::new();
+    for c in type_name.chars() {
+        if c.is_alphanumeric() || c == '_' {
+            segment.push(c);
+        } else if c == ':' {
+            segment.clear();
+        } else {
+            out.push_str(&segment);
+            segment.clear();
+            out.push(c);
+        }
+    }
+    out.push_str(&segment);
+    out
+}
+
+/// A message on its way to an instance, with what travels beside it.
+#[derive(Debug)]
+pub(crate) struct Envelope<M> {
+    pub(crate) message: M,
+    pub(crate) meta: Meta,
+}
+
+/// What travels beside a message.
+#[derive(Debug, Default)]
+pub(crate) struct Meta {
+    /// When it is too late to begin. A send has none once it is in the mailbox.
+    pub(crate) deadline: Option<Instant>,
+    /// The handlers that wait for this message's reply, the nearest first.
+    pub(crate) chain: Chain,
+    /// Who called.
+    pub(crate) caller: Caller,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_paths;
+
+    #[test]
+    fn a_moved_type_keeps_its_signature() {
+        for (name, expected) in [
+            ("u8", "u8"),
+            ("alloc::string::String", "String"),
+            ("alloc::vec::Vec<core::option::Option<my::deep::Type>>", "Vec<Option<Type>>"),
+            ("(u8, my::T)", "(u8, T)"),
+            ("[my::T; 4]", "[T; 4]"),
+        ] {
+            assert_eq!(without_paths(name), expected);
+        }
+    }
+}

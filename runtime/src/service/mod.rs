@@ -1,0 +1,29 @@
+//! Services: tasks, mailboxes and handles. No sockets.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `definition` | what `#[service]` generates for an implementation |
+//! | `message`, `reply`, `stub` | what it generates for an interface |
+//! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
+//! | `deliver` | from the wire to the mailbox |
+//! | `mailbox`, `inbox`, `instance`, `concurrent`, `dispatch` | from the mailbox to the handler |
+//! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `host` | what a node lends to its instances |
+
+pub(crate) mod call;
+pub(crate) mod chain;
+pub(crate) mod concurrent;
+pub(crate) mod context;
+pub(crate) mod deadlines;
+pub(crate) mod definition;
+pub(crate) mod deliver;
+pub(crate) mod dispatch;
+pub(crate) mod handle;
+pub(crate) mod host;
+pub(crate) mod inbox;
+pub(crate) mod instance;
+pub(crate) mod mailbox;
+pub(crate) mod message;
+pub(crate) mod outbound;
+pub(crate) mod reply;
+pub(crate) mod stub;

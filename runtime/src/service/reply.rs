@@ -1,0 +1,143 @@
+//! The end of a message that takes the reply.
+//!
+//! Invariant: whoever waits is always answered: a reply that is dropped says so.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::error::CallError;
+use crate::id::RequestId;
+use crate::port::Link;
+use crate::proto::codec::{self, CodecError};
+
+/// Where a handler's value goes: to a caller in this process, over a connection, or nowhere (for a send).
+///
+/// A `Reply` that is dropped answers `NoReply` at once; one that is dropped before its message began answers `Stopped`.
+pub struct Reply<T> {
+    end: End<T>,
+    /// Whether a handler may have begun with the message.
+    begun: bool,
+}
+
+enum End<T> {
+    Nobody,
+    Local(oneshot::Sender<Result<T, CallError>>),
+    Remote { link: Arc<Link>, id: RequestId, encode: fn(&T, &mut BytesMut) -> Result<(), CodecError> },
+}
+
+/// The way back over a connection to the caller of one request; none for a send.
+#[derive(Debug, Clone)]
+pub struct ReplyPath(pub(crate) Option<(Arc<Link>, RequestId)>);
+
+impl<T> Reply<T> {
+    /// A reply for which nobody waits.
+    pub const fn none() -> Self {
+        Self { end: End::Nobody, begun: false }
+    }
+
+    /// A reply that goes back over a connection.
+    pub fn remote(path: ReplyPath) -> Self
+    where
+        T: Serialize,
+    {
+        let end = match path.0 {
+            Some((link, id)) => End::Remote { link, id, encode: codec::encode::<T> },
+            None => End::Nobody,
+        };
+        Self { end, begun: false }
+    }
+
+    /// A reply to a caller in this process.
+    pub(crate) fn local(sender: oneshot::Sender<Result<T, CallError>>) -> Self {
+        Self { end: End::Local(sender), begun: false }
+    }
+
+    /// Answers. A caller that no longer waits makes this a no-op.
+    pub fn send(mut self, value: T) {
+        match self.take() {
+            End::Nobody => {}
+            End::Local(sender) => drop(sender.send(Ok(value))),
+            End::Remote { link, id, encode } => link.reply(id, &|out| encode(&value, out)),
+        }
+    }
+
+    /// Answers with an error of delivery, as the framework does for a handler that cannot.
+    pub fn fail(mut self, error: CallError) {
+        self.answer_error(error);
+    }
+
+    /// Whether nobody waits for the value: it is a send, or the caller gave up.
+    pub fn is_closed(&self) -> bool {
+        match &self.end {
+            End::Nobody => true,
+            End::Local(sender) => sender.is_closed(),
+            End::Remote { link, id, .. } => link.is_cancelled(*id),
+        }
+    }
+
+    /// Answers nobody: the caller has gone.
+    pub(crate) fn dismiss(mut self) {
+        if let End::Remote { link, id, .. } = self.take() {
+            link.finish_inbound(id);
+        }
+    }
+
+    /// Notes that the handler begins now.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Whether a caller waited and has given up; never for a send.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        !matches!(self.end, End::Nobody) && self.is_closed()
+    }
+
+    /// Ready when the caller gives up; never for a send.
+    pub(crate) fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.end {
+            End::Nobody => Poll::Pending,
+            End::Local(sender) => sender.poll_closed(cx),
+            End::Remote { link, id, .. } => link.poll_cancelled(*id, cx),
+        }
+    }
+
+    fn answer_error(&mut self, error: CallError) {
+        match self.take() {
+            End::Nobody => {}
+            End::Local(sender) => drop(sender.send(Err(error))),
+            End::Remote { link, id, .. } => link.fail(id, &error),
+        }
+    }
+
+    fn take(&mut self) -> End<T> {
+        std::mem::replace(&mut self.end, End::Nobody)
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if matches!(self.end, End::Nobody) {
+            return;
+        }
+        self.answer_error(if self.begun {
+            CallError::NoReply("the message was dropped without an answer".into())
+        } else {
+            CallError::Stopped("the instance ended before the message began".into())
+        });
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.end {
+            End::Nobody => "Reply(nobody)",
+            End::Local(_) => "Reply(local)",
+            End::Remote { .. } => "Reply(remote)",
+        })
+    }
+}

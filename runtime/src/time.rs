@@ -1,0 +1,35 @@
+//! The one facade over the clock and over timers: tokio's, so that the whole runtime stands still under a paused
+//! clock.
+//!
+//! Invariant: nothing else in the crate reads a clock or makes a timer.
+
+#![expect(clippy::disallowed_methods, reason = "this file owns the clock")]
+
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The present.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Ends at `deadline`. Cancel safe.
+pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
+    tokio::time::sleep_until(deadline.into())
+}
+
+/// Ends after `duration`. Cancel safe.
+pub(crate) fn sleep(duration: Duration) -> tokio::time::Sleep {
+    tokio::time::sleep(duration)
+}
+
+/// The future's output, or `None` after `limit`.
+pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+/// Milliseconds since the Unix epoch by the wall clock; 0 if that is set before the epoch.
+pub(crate) fn unix_millis() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

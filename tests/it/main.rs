@@ -1,0 +1,3 @@
+//! What the project promises, seen from outside. A test's name is the claim that it proves.
+
+mod calls;

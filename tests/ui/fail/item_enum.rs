@@ -1,0 +1,9 @@
+#![allow(unused)]
+use skyhold::service;
+
+#[service]
+enum Counter {
+    One,
+}
+
+fn main() {}

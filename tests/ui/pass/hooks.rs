@@ -1,0 +1,76 @@
+//! Every form of every hook, beside the struct's settings.
+#![deny(warnings)]
+
+use skyhold::{Context, Down, StopReason, service};
+
+#[service(name = "a", mailbox = 1)]
+pub struct A;
+
+#[service]
+impl A {
+    #[on_start]
+    fn on_start(&mut self) {}
+
+    #[on_stop]
+    fn on_stop(&mut self) {}
+
+    #[on_down]
+    pub fn on_down(&mut self, down: Down) {
+        drop(down);
+    }
+
+    pub fn ping(&self) {}
+}
+
+pub struct B;
+
+#[service]
+impl B {
+    #[on_start]
+    async fn begin(&mut self, _: &Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err("no".into())
+    }
+
+    #[on_stop]
+    async fn end(&mut self, context: &Context, reason: StopReason) {
+        let _ = (context, reason);
+    }
+
+    #[on_down]
+    async fn gone(&mut self, context: &Context, down: Down) {
+        let _ = (context, down);
+    }
+
+    pub fn ping(&self) {}
+}
+
+pub struct C;
+
+#[service]
+impl C {
+    #[on_start]
+    fn begin(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    #[on_stop]
+    fn end(&mut self, reason: StopReason) {
+        drop(reason);
+    }
+
+    pub(crate) fn not_a_message(&mut self, borrowed: &str) -> usize {
+        borrowed.len()
+    }
+
+    pub fn new() -> Self {
+        Self
+    }
+
+    pub fn ping(&mut self) {
+        self.not_a_message("");
+    }
+}
+
+fn main() {
+    let _ = C::new();
+}
