@@ -3,13 +3,28 @@
 //!
 //! Run it: `cargo bench --bench local`
 
+#![expect(clippy::disallowed_methods, reason = "the floor is a plain tokio program")]
+
 mod floor;
 
-use floor::service::{Counter, CounterHandle};
 use floor::{Flavor, Table, Workload, run, timed, with_callers};
 use skyhold::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+
+#[derive(Default)]
+struct Counter {
+    total: u64,
+}
+
+#[service]
+impl Counter {
+    /// Adds `by` and returns the new total.
+    pub async fn add(&mut self, by: u64) -> u64 {
+        self.total += by;
+        self.total
+    }
+}
 
 fn main() {
     let mut criterion = floor::criterion();

@@ -1,1 +1,166 @@
-fn main() {}
+//! Calls and sends between two processes over loopback TCP, beside the least that such an exchange can cost:
+//! length-prefixed frames, batched by hand, with nothing around them. "In flight" compares with one loop that keeps so
+//! many requests under way; "callers" with so many tasks that each wait for their own reply.
+//!
+//! The server is this program again, started as a child of the bench.
+//!
+//! Run it: `cargo bench --bench remote`
+
+mod floor;
+#[path = "floor/multiplexed.rs"]
+mod multiplexed;
+#[path = "floor/tcp.rs"]
+mod tcp;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use floor::{Flavor, Table, Workload, run, timed, with_callers};
+use multiplexed::Multiplexed;
+use skyhold::prelude::*;
+use tcp::RawClient;
+use tokio::runtime::Runtime;
+
+/// Set for the server: which of the flavors its runtime has.
+const SERVER: &str = "SKYHOLD_BENCH_SERVER";
+
+/// How many sends stand between two calls: less than a mailbox holds, since a full one drops what a peer sends.
+const BURST: u64 = 256;
+
+#[derive(Default)]
+struct Counter {
+    total: u64,
+}
+
+// A call from a peer that finds the mailbox full is refused: there must be room for all that are in flight.
+#[service(mailbox = 2048)]
+impl Counter {
+    /// Adds `by` and returns the new total.
+    pub async fn add(&mut self, by: u64) -> u64 {
+        self.total += by;
+        self.total
+    }
+}
+
+fn main() {
+    if let Ok(flavor) = std::env::var(SERVER) {
+        return serve(if flavor == "0" { Flavor::ALL[0] } else { Flavor::ALL[1] });
+    }
+    let mut criterion = floor::criterion();
+    let mut table = Table::new("remote");
+    for (index, flavor) in Flavor::ALL.into_iter().enumerate() {
+        let server = Server::start(index);
+        let runtime = flavor.runtime();
+        let (_node, counter) = run(&runtime, find_counter(server.node.clone()));
+        let raw = runtime.block_on(RawClient::connect(&server.raw));
+        for in_flight in [1, 64, 1024] {
+            let name = format!("remote call, {in_flight} in flight, {}", flavor.name());
+            let floor = raw.calls(&runtime, in_flight);
+            table.compare(&mut criterion, name, floor, skyhold_calls(&counter, &runtime, in_flight));
+        }
+        let multiplexed = runtime.block_on(Multiplexed::connect(&server.raw));
+        for callers in [64, 1024] {
+            let name = format!("remote call, {callers} callers, {}", flavor.name());
+            let floor = multiplexed.calls(&runtime, callers);
+            table.compare(&mut criterion, name, floor, skyhold_calls(&counter, &runtime, callers));
+        }
+        let name = format!("remote send, {}", flavor.name());
+        table.compare(&mut criterion, name, raw.sends(&runtime, BURST), skyhold_sends(&counter, &runtime));
+    }
+    criterion.final_summary();
+    table.print();
+}
+
+async fn find_counter(seed: String) -> (Node, CounterHandle) {
+    let node = Node::builder("client").seed(seed).start().await.expect("a node that does not listen starts");
+    let counter = CounterHandle::lookup(&node, "counter").await.expect("the server runs a counter");
+    (node, counter)
+}
+
+fn skyhold_calls<'a>(counter: &'a CounterHandle, runtime: &'a Runtime, in_flight: u64) -> Workload<'a> {
+    let call = |counter: CounterHandle| {
+        move |calls| {
+            let counter = counter.clone();
+            async move {
+                for _ in 0..calls {
+                    counter.add(1).await.expect("the counter answers");
+                }
+            }
+        }
+    };
+    Box::new(move |operations| {
+        let caller = call(counter.clone());
+        run(runtime, async move {
+            match in_flight {
+                1 => timed(caller(operations)).await,
+                _ => with_callers(in_flight, operations, caller).await,
+            }
+        })
+    })
+}
+
+fn skyhold_sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Workload<'a> {
+    Box::new(|operations| {
+        let counter = counter.clone();
+        run(runtime, async move {
+            timed(async {
+                for operation in 1..=operations {
+                    if operation.is_multiple_of(BURST) || operation == operations {
+                        counter.add(1).await.expect("the counter answers");
+                    } else {
+                        counter.add(1).send().await.expect("the connection takes it");
+                    }
+                }
+            })
+            .await
+        })
+    })
+}
+
+/// The server's process, which ends with its standard input.
+struct Server {
+    process: Child,
+    node: String,
+    raw: String,
+}
+
+impl Server {
+    fn start(flavor: usize) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("a bench is a file"))
+            .env(SERVER, flavor.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the bench can be started again");
+        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
+        let mut line = || lines.next().expect("the server tells two addresses").expect("its output is text");
+        let (node, raw) = (line(), line());
+        Self { process, node, raw }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait(); // it is gone already
+    }
+}
+
+/// The server's whole life: tells its two addresses and serves until its standard input ends.
+fn serve(flavor: Flavor) {
+    let runtime = flavor.runtime();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        drop(stop);
+    });
+    run(&runtime, async {
+        let node =
+            Node::builder("server").listen("127.0.0.1:0").start().await.expect("loopback can be listened on");
+        let _counter = node.service("counter", Counter::default).start().await.expect("the name is free");
+        let raw = tcp::listen().await;
+        let address = node.address().expect("the node listens");
+        writeln!(io::stdout(), "{address}\n{raw}").expect("the bench reads");
+        let _ = stopped.await; // by being dropped
+    });
+}

@@ -5,7 +5,7 @@ pub use crate::service::definition::{
     DefaultSettings, IntoStartResult, Service, Settings, StartFailure, start_result,
 };
 pub use crate::service::dispatch::{
-    Outcome, answer, answer_now, answer_watched, wrong_receiver, wrong_variant,
+    Answer, Outcome, answer, answer_now, answer_watched, wrong_receiver, wrong_variant,
 };
 pub use crate::service::handle::{Handle, ServiceHandle};
 pub use crate::service::message::{

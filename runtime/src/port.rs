@@ -94,7 +94,7 @@ struct State {
 
 impl State {
     fn is_full(&self) -> bool {
-        self.out.len() >= SEND_BUFFER || self.in_flight.len() >= DEFAULT_MAX_IN_FLIGHT
+        self.out.len() >= SEND_BUFFER || self.in_flight.is_full()
     }
 }
 
@@ -146,13 +146,7 @@ impl Link {
         if state.is_full() {
             return Err(Refused::Full);
         }
-        let id = match waiter {
-            Some(waiter) => match state.in_flight.insert(waiter) {
-                Ok(id) => id,
-                Err(full) => return Err(Refused::Unsendable(CallError::Overloaded(full.to_string().into()))),
-            },
-            None => state.in_flight.number(),
-        };
+        let id = state.in_flight.number();
         let head = RequestHead {
             id,
             instance: head.instance,
@@ -162,9 +156,12 @@ impl Link {
             chain: head.chain,
         };
         let was_empty = state.out.is_empty();
+        // The user's `Serialize` may refuse or panic: the waiter is noted only after it.
         if let Err(error) = frame::put_request(&mut state.out, &head, self.limit, payload) {
-            state.in_flight.remove(id);
             return Err(Refused::Unsendable(unsendable(error)));
+        }
+        if let Some(waiter) = waiter {
+            state.in_flight.hold(id, waiter);
         }
         drop(state);
         if was_empty {

@@ -53,6 +53,12 @@ impl Gate {
     }
 }
 
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What happened, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
@@ -78,7 +84,6 @@ pub(crate) async fn local_node() -> Node {
 }
 
 /// Waits until nothing more happens by itself. Needs the paused clock, which moves only when every task waits.
-#[allow(clippy::disallowed_methods, reason = "the clock is paused")]
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -88,7 +93,6 @@ pub(crate) async fn settle() {
 pub(crate) struct Watch(tokio::time::Instant);
 
 impl Watch {
-    #[allow(clippy::disallowed_methods, reason = "the clock is paused")]
     pub(crate) fn start() -> Self {
         Self(tokio::time::Instant::now())
     }
@@ -109,6 +113,9 @@ impl Watch {
     pub(crate) fn assert_ended_at(&self, deadline: Duration) {
         let elapsed = self.elapsed();
         let limit = deadline + Duration::from_millis(100);
-        assert!(deadline <= elapsed && elapsed <= limit, "it took {elapsed:?}, the deadline was {deadline:?}");
+        assert!(
+            deadline <= elapsed && elapsed <= limit,
+            "it took {elapsed:?}, the deadline was {deadline:?}"
+        );
     }
 }

@@ -1,7 +1,27 @@
 //! What the project promises, seen from outside. A test's name is the claim that it proves.
 
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks, and its clock is paused")]
+
 mod calls;
-mod handshake;
-mod raw;
+mod cancellation;
+mod compatible;
 mod concurrency;
+mod deadlines;
+mod deadlock;
+mod dialling;
+mod errors;
+mod faults;
 mod gate;
+mod handles;
+mod handshake;
+mod hostile;
+mod layers;
+mod lifecycle;
+mod names;
+mod nested;
+mod nodes;
+mod overload;
+mod public_api;
+mod races;
+mod raw;
+mod remote;

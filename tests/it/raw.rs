@@ -220,7 +220,11 @@ impl Hello {
         let place = without.len() - 32;
         without[place..].fill(0);
         let frames = [&self.frame()[..], &challenge.whole, proof, &without];
-        assert_eq!(self.mac(b"skyhold acceptor proof\0", &frames), welcome.whole[place..], "the welcome's proof");
+        assert_eq!(
+            self.mac(b"skyhold acceptor proof\0", &frames),
+            welcome.whole[place..],
+            "the welcome's proof"
+        );
     }
 }
 
@@ -342,7 +346,9 @@ impl Raw {
                     return before;
                 }
                 Some(frame) => before.push(frame),
-                None => panic!("the node closed the connection instead of answering a ping; before: {before:?}"),
+                None => {
+                    panic!("the node closed the connection instead of answering a ping; before: {before:?}")
+                }
             }
         }
     }

@@ -126,6 +126,10 @@ impl Driver {
             self.fill();
             self.arm();
             let wake = self.wait().await;
+            if matches!(wake, Wake::Outgoing) {
+                // Others who are about to call go first: their frames share the write.
+                back_of_the_queue().await;
+            }
             self.handle(wake);
         };
         self.end(closed).await;
@@ -361,6 +365,21 @@ fn poll_frames(
         }
     }
     Poll::Ready(Ok(count))
+}
+
+/// Goes once to the back of the run queue. The task that wakes a driver runs on the same worker, and tokio runs the task
+/// that was woken last next; without this a driver writes after the first of many callers.
+async fn back_of_the_queue() {
+    let mut went = false;
+    poll_fn(|cx| {
+        if went {
+            return Poll::Ready(());
+        }
+        went = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn outgoing(link: Option<&Arc<Link>>) {

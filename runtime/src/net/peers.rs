@@ -252,21 +252,45 @@ impl Peers {
             dial.node = Some(ticket.link.peer().node.clone());
             dial.backoff.reset();
         }
+        if self.is_beaten(&ticket) {
+            drop(ticket.orders.try_send(Order::Retire));
+            self.retired.retain(|orders| !orders.is_closed());
+            self.retired.push(ticket.orders);
+            return;
+        }
         self.install(ticket).await;
+    }
+
+    /// Whether the peer's dial lives, and not this one of this node's. Both may have admitted the other's, since an
+    /// address does not always tell who is behind it; then both sides must keep the same one: the smaller name's.
+    fn is_beaten(&self, ticket: &Ticket) -> bool {
+        let peer = ticket.link.peer();
+        let Some(up) = self.up.get(&peer.node) else { return false };
+        let beaten = up.dialled == Dialled::ByPeer
+            && up.link.peer().incarnation == peer.incarnation
+            && peer.node < self.me;
+        if beaten {
+            drop(up.orders.try_send(Order::Probe)); // should it be dead, it is soon known
+        }
+        beaten
     }
 
     /// Gives the connection its peer's place. The one that had it is retired, or closed if it is of another life.
     async fn install(&mut self, ticket: Ticket) {
         let peer = ticket.link.peer().clone();
+        let mut is_new = true;
         if let Some(old) = self.up.remove(&peer.node) {
-            let same_life = old.link.peer().incarnation == peer.incarnation;
-            if same_life {
+            let lived = old.link.peer().incarnation;
+            if lived == peer.incarnation {
+                is_new = false;
                 drop(old.orders.try_send(Order::Probe));
                 drop(old.orders.try_send(Order::Retire));
             } else {
-                old.link.close("a later life of the node took its place");
-                drop(old.orders.try_send(Order::Close("a later life of the node took its place".into())));
+                let reason = "a later life of the node took its place".to_owned();
+                old.link.close(&reason);
+                drop(old.orders.try_send(Order::Close(reason.clone())));
                 self.tell(PeerEvent::Down(Arc::clone(&old.link))).await;
+                (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
@@ -275,7 +299,10 @@ impl Peers {
         self.up.insert(peer.node.clone(), ticket);
         self.publish_table();
         self.tell(PeerEvent::Up(link)).await;
-        (self.publish)(Event::PeerUp { peer: peer.node, incarnation: peer.incarnation });
+        // To everybody outside, another connection to the same life is no news.
+        if is_new {
+            (self.publish)(Event::PeerUp { peer: peer.node, incarnation: peer.incarnation });
+        }
     }
 
     async fn down(

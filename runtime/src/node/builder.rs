@@ -181,12 +181,12 @@ impl NodeBuilder {
         config.heartbeat = self.heartbeat;
         config.silence = self.silence;
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
-        let spawner = Arc::clone(&host);
+        let tasks = host.tasks.clone();
         let wiring = Wiring {
             transport: self.transport,
             config,
             surroundings,
-            spawn: Arc::new(move |task| drop(spawner.spawn(task))),
+            spawn: Arc::new(move |task| drop(tasks.spawn(task))),
         };
         let publisher = Arc::clone(&host);
         let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
@@ -196,12 +196,11 @@ impl NodeBuilder {
         let inner =
             Inner::new(Arc::clone(&host), names, register, news, table, address, self.shutdown_timeout);
         let node = Node::owner(inner);
-        let deadlines = Arc::clone(&host);
-        host.spawn(async move { deadlines.deadlines.run().await });
-        host.spawn(coordinator.run());
-        host.spawn(peers.run());
+        host.tasks.spawn(Arc::clone(&host.deadlines).run());
+        host.tasks.spawn(coordinator.run());
+        host.tasks.spawn(peers.run());
         if let Some(listener) = listening {
-            host.spawn(listener::listen(listener, wiring));
+            host.tasks.spawn(listener::listen(listener, wiring));
         }
         Ok(node)
     }

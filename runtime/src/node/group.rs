@@ -87,7 +87,11 @@ where
         }
         for hears in started {
             // The instance's task ends without a word only when the node ends.
-            hears.await.unwrap_or_else(|_| Err(StartError::NodeStopped(node.id().clone())))?;
+            let result = hears.await.unwrap_or_else(|_| Err(StartError::NodeStopped(node.id().clone())));
+            if let Err(error) = result {
+                starting.give_up().await;
+                return Err(error);
+            }
         }
         let interface = <S::Message as Message>::INTERFACE;
         let inner = Arc::clone(node.inner());
@@ -107,6 +111,15 @@ struct Starting {
 }
 
 impl Starting {
+    /// Stops what was started, and waits for its end.
+    async fn give_up(self) {
+        let cores = self.cores.clone();
+        drop(self);
+        for core in cores {
+            core.ended().await;
+        }
+    }
+
     /// Hands the instances over to the group's task. Answered when the name is registered.
     fn commit(mut self, interface: &'static str) -> oneshot::Receiver<()> {
         let members = Members {
@@ -117,7 +130,7 @@ impl Starting {
             cores: std::mem::take(&mut self.cores),
         };
         let (registered, is_registered) = oneshot::channel();
-        self.inner.host.spawn(members.watch(registered));
+        self.inner.host.tasks.spawn(members.watch(registered));
         is_registered
     }
 }

@@ -74,7 +74,7 @@ where
                 settled => return settled,
             }
             tokio::select! {
-                () = node.inner().host.abort.cancelled() => return Err(LookupError::NodeStopped(node.id().clone())),
+                () = node.inner().host.tasks.aborted() => return Err(LookupError::NodeStopped(node.id().clone())),
                 changed = changes.changed() => if changed.is_err() {
                     return Err(LookupError::NodeStopped(node.id().clone()));
                 },

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
 
 use crate::cluster::coordinator::{Names, Register};
 use crate::error::{StartError, StopError};
@@ -23,6 +22,7 @@ use crate::service::handle::{Handle, ServiceHandle, Target};
 use crate::service::host::Host;
 use crate::service::instance;
 use crate::service::message::{Message, WireMessage};
+use crate::service::tasks::Tasks;
 
 /// A node: it runs services, and connects them to those of other nodes.
 ///
@@ -32,7 +32,16 @@ use crate::service::message::{Message, WireMessage};
 pub struct Node {
     inner: Arc<Inner>,
     /// Ends the node with the last of its owners. A handler's `context.node()` is no owner.
-    _owner: Option<Arc<DropGuard>>,
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Cuts the node off when it is dropped.
+struct Owner(Tasks);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What all the `Node` values of one node share.
@@ -55,8 +64,8 @@ impl Node {
     }
 
     pub(crate) fn owner(inner: Arc<Inner>) -> Self {
-        let guard = inner.host.abort.clone().drop_guard();
-        Self { inner, _owner: Some(Arc::new(guard)) }
+        let owner = Some(Arc::new(Owner(inner.host.tasks.clone())));
+        Self { inner, _owner: owner }
     }
 
     /// The node's name.
@@ -211,7 +220,7 @@ impl Inner {
     }
 
     pub(crate) fn check_running(&self) -> Result<(), StartError> {
-        if self.host.is_shutting_down() || self.host.abort.is_cancelled() {
+        if self.host.is_shutting_down() || self.host.tasks.is_aborted() {
             return Err(StartError::NodeStopped(self.host.node.clone()));
         }
         Ok(())

@@ -52,9 +52,8 @@ impl Node {
         if inner.peers.send(News::Close(done)).await.is_ok() {
             let _ = time::timeout(GOODBYE, is_done).await; // a peer that does not listen is cut off
         }
-        host.abort.cancel();
-        host.tasks.close();
-        host.tasks.wait().await;
+        host.tasks.abort();
+        host.tasks.ended().await;
         if in_time { Ok(()) } else { Err(ShutdownError::CutOff { tasks: left, limit }) }
     }
 }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::error::CallError;
+use crate::error::{CallError, Detail};
 use crate::service::context::{self, Inherited};
 use crate::service::deadlines::Parked;
 use crate::service::handle::Handle;
@@ -59,8 +59,9 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
     /// # Errors
     /// [`CallError::Overloaded`] if the mailbox or the connection is full; else as [`Call::send`]. It did not run.
     pub fn try_send(self) -> Result<(), CallError> {
-        let inherited = context::inherited();
         let Self { handle, message, stub, timeout } = self;
+        let Err(message) = outbound::send_at_once(&handle, message) else { return Ok(()) };
+        let inherited = context::inherited();
         let deadline = deadline(time::now(), timeout, &handle, &inherited);
         let delivery = Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain };
         match outbound::attempt(&handle, message, &delivery) {
@@ -219,6 +220,14 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let State::New { message, timeout } = std::mem::replace(&mut self.state, State::Done) else {
             return None;
         };
+        let message = match self.mode {
+            // Most sends are done here, without a look at the clock.
+            Mode::Send => match outbound::send_at_once(&self.handle, message) {
+                Ok(()) => return Some(Ok(None)),
+                Err(message) => message,
+            },
+            Mode::Call => message,
+        };
         let inherited = context::inherited();
         let now = time::now();
         let deadline = deadline(now, timeout, &self.handle, &inherited);
@@ -244,13 +253,16 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             self.parked = Some(deadlines.park(deadline, cx.waker()));
             return Poll::Pending;
         };
-        if time::now() < deadline {
+        let node_ended = deadlines.is_closed();
+        if time::now() < deadline && !node_ended {
             deadlines.repark(parked, cx.waker());
             return Poll::Pending;
         }
         let error = match std::mem::replace(&mut self.state, State::Done) {
+            State::Room(_) if node_ended => CallError::Stopped(self.node_ended()),
             State::Room(room) => room.overloaded(),
-            State::Reply(_) | State::New { .. } | State::Done => self.timed_out(),
+            _ if node_ended => CallError::NoReply(self.node_ended()),
+            _ => self.timed_out(),
         };
         self.finish(Err(error))
     }
@@ -273,6 +285,10 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
 
     fn timed_out(&self) -> CallError {
         CallError::Timeout(format!("`{}` of {:?} did not answer in time", self.name(), self.handle).into())
+    }
+
+    fn node_ended(&self) -> Detail {
+        format!("node {} ended while `{}` was waited for", self.handle.host().node, self.name()).into()
     }
 
     fn name(&self) -> String {

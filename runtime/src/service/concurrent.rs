@@ -10,7 +10,7 @@ use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use crate::service::dispatch::Outcome;
-use crate::service::inbox::Inbox;
+use crate::service::inbox::{Inbox, bury};
 use crate::service::message::{Envelope, Message};
 
 /// The handlers that run, but for the first, which its owner keeps in place so that it needs no allocation.
@@ -39,6 +39,11 @@ impl<M: Message, F: Future<Output = Outcome>> Concurrent<M, F> {
         Self { others: FuturesUnordered::new(), limit: limit.max(1), exclusive: None }
     }
 
+    /// Whether no handler is here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.others.is_empty()
+    }
+
     /// Adds a handler. It is polled by the next `poll`, before another message is looked at.
     pub(crate) fn push(&mut self, handler: F) {
         self.others.push(handler);
@@ -51,6 +56,11 @@ impl<M: Message, F: Future<Output = Outcome>> Concurrent<M, F> {
         mut first: Pin<&mut Option<F>>,
         inbox: &mut Inbox<M>,
     ) -> Poll<Step<M>> {
+        if inbox.close_if_stopping()
+            && let Some(exclusive) = self.exclusive.take()
+        {
+            bury(inbox.local().core().host(), exclusive);
+        }
         if let Some(handler) = first.as_mut().as_pin_mut()
             && let Poll::Ready(outcome) = handler.poll(cx)
         {

@@ -1,9 +1,10 @@
 //! What a handler knows about the message that it handles, and what its own calls inherit from it.
 //!
-//! The scope of the running handler is ambient (a tokio task-local, set for the handler's polls alone), so that a call
-//! made inside a handler inherits the deadline and the chain of callers without an argument.
+//! The scope of the running handler is ambient, for the handler's polls alone, so that a call made inside a handler
+//! inherits the deadline and the chain of callers without an argument.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -16,11 +17,11 @@ use crate::port::Link;
 use crate::service::chain::Chain;
 use crate::service::handle::ServiceHandle;
 use crate::service::instance::Core;
-use crate::service::message::{Message, Meta, Method};
+use crate::service::message::{Meta, Method};
 
-tokio::task_local! {
-    /// The scope of the handler that is being polled.
-    static CURRENT: Scope;
+thread_local! {
+    /// The scope of the handler that this thread is polling. Set and put back by [`enter`] alone.
+    static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
 }
 
 /// Who made a call.
@@ -37,8 +38,7 @@ pub(crate) enum Caller {
 #[derive(Clone, Debug)]
 pub struct Scope {
     core: Arc<Core>,
-    interface: &'static str,
-    method: Option<&'static Method>,
+    method: &'static Method,
     deadline: Option<Instant>,
     caller: Caller,
     chain: Chain,
@@ -52,27 +52,10 @@ pub(crate) struct Inherited {
 }
 
 impl Scope {
-    pub(crate) fn of_message<M: Message>(core: &Arc<Core>, method: &'static Method, meta: Meta) -> Self {
-        Self {
-            core: Arc::clone(core),
-            interface: M::INTERFACE,
-            method: Some(method),
-            deadline: meta.deadline,
-            caller: meta.caller,
-            chain: meta.chain,
-        }
-    }
-
-    /// The scope of a hook: no caller and no deadline.
-    pub(crate) fn of_hook(core: &Arc<Core>, interface: &'static str) -> Self {
-        Self {
-            core: Arc::clone(core),
-            interface,
-            method: None,
-            deadline: None,
-            caller: Caller::Here,
-            chain: Chain::default(),
-        }
+    /// The scope of a message's handler; of a hook, if nothing travels beside it.
+    pub(crate) fn new(core: &Arc<Core>, method: &'static Method, meta: Meta) -> Self {
+        let Meta { deadline, caller, chain } = meta;
+        Self { core: Arc::clone(core), method, deadline, caller, chain }
     }
 
     /// The context that the handler gets.
@@ -88,33 +71,39 @@ impl Scope {
         &self.core
     }
 
-    /// The interface's and the method's name, for errors.
-    pub(crate) fn names(&self) -> (&'static str, &'static str) {
-        (self.interface, self.method.map_or("hook", Method::name))
+    /// `service.method`, for errors.
+    pub(crate) fn handler(&self) -> String {
+        format!("{}.{}", self.core.interface(), self.method.name())
     }
+}
 
-    /// The future, polled with this as the ambient scope.
-    pub(crate) fn around<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+/// Runs `f` with the scope as the ambient one, and puts it back.
+#[inline]
+pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
+    /// Puts the scopes back where they were, also in an unwind.
+    struct Leave<'a> {
+        scope: &'a mut Option<Scope>,
+        outer: Option<Scope>,
     }
-
-    /// The closure, run with this as the ambient scope.
-    pub(crate) fn around_now<T>(self, f: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self, f)
+    impl Drop for Leave<'_> {
+        fn drop(&mut self) {
+            *self.scope = CURRENT.replace(self.outer.take());
+        }
     }
+    let outer = CURRENT.replace(scope.take());
+    let _leave = Leave { scope, outer };
+    f()
 }
 
 /// What a call made here and now inherits: nothing, outside a handler.
 pub(crate) fn inherited() -> Inherited {
-    CURRENT
-        .try_with(|scope| Inherited {
+    CURRENT.with_borrow(|scope| match scope {
+        None => Inherited::default(),
+        Some(scope) => Inherited {
             deadline: scope.deadline,
-            chain: match scope.method {
-                Some(method) => scope.chain.with(scope.core.address(), scope.interface, method),
-                None => Chain::default(),
-            },
-        })
-        .unwrap_or_default()
+            chain: scope.chain.with(scope.core.address(), scope.core.interface(), scope.method),
+        },
+    })
 }
 
 /// What a handler may ask about the message that it handles and about its instance.
@@ -177,7 +166,7 @@ impl Context {
         F: Future<Output = ()> + Send + 'static,
     {
         let ends = self.scope.core.scope_token().clone();
-        self.scope.core.host().spawn(async move {
+        self.scope.core.host().tasks.spawn(async move {
             ends.run_until_cancelled(task).await;
         })
     }

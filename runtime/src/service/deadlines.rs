@@ -5,8 +5,8 @@
 //!
 //! Invariant: it wakes and nothing more. The caller decides, by the clock, what the wake-up means.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(crate) struct Deadlines {
     next_look: AtomicU64,
     /// Tells the task that somebody parked with an earlier deadline.
     earlier: Notify,
+    /// Set when the task has ended, with its node: nobody would be woken any more.
+    closed: AtomicBool,
 }
 
 /// Guards one slice of the parked callers.
@@ -58,6 +60,7 @@ impl Deadlines {
             shards: Default::default(),
             next_look: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -78,6 +81,10 @@ impl Deadlines {
         if is_earlier {
             self.earlier.notify_one();
         }
+        // After the place is taken: either `close` finds it, or its mark is seen here.
+        if self.is_closed() {
+            waker.wake_by_ref();
+        }
         Parked { shard: index, key }
     }
 
@@ -96,14 +103,34 @@ impl Deadlines {
         drop(waiting); // outside the lock: dropping a waker may run foreign code
     }
 
+    /// Whether the node has ended: who waits here would wait for ever.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Wakes everybody, now and in future.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for index in 0..SHARDS {
+            let wakers: Vec<_> =
+                self.shard(index).waiting.iter().map(|(_, waiting)| waiting.waker.clone()).collect();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// How many callers are parked.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         (0..SHARDS).map(|index| self.shard(index).waiting.len()).sum()
     }
 
-    /// The task's body: never ends. Cancel safe.
-    pub(crate) async fn run(&self) {
+    /// The task's body: never ends. Dropped, with its node, it closes; also if it was never polled.
+    pub(crate) fn run(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let close = Close(self);
+        async move { close.0.wake_in_time().await }
+    }
+
+    async fn wake_in_time(&self) {
         loop {
             let next = (0..SHARDS).filter_map(|index| self.wake_due(index)).min();
             self.next_look.store(next.map_or(u64::MAX, |at| self.nanos(at)), Ordering::Release);
@@ -162,10 +189,17 @@ impl Deadlines {
     }
 }
 
+struct Close(Arc<Deadlines>);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
     use std::task::Poll;
 
     use super::*;
@@ -188,9 +222,8 @@ mod tests {
 
     fn running() -> Arc<Deadlines> {
         let deadlines = Arc::new(Deadlines::new());
-        let runs = Arc::clone(&deadlines);
         #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
-        tokio::spawn(async move { runs.run().await });
+        tokio::spawn(Arc::clone(&deadlines).run());
         deadlines
     }
 

@@ -1,17 +1,20 @@
 //! Runs one handler: in its scope, with its panics caught, and with its value sent to whoever waits.
 //!
-//! Generated code calls these and nothing else, so that the expansion stays thin.
+//! Generated code calls these and nothing else, so that the expansion stays thin. This is the hot path of every message:
+//! one future that is moved once, and nothing allocated.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
+use std::task::Poll;
 
 use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 
 use crate::error::CallError;
 use crate::event::DeadLetterReason;
-use crate::service::context::{Context, Scope};
+use crate::service::context::{self, Context, Scope};
 use crate::service::reply::Reply;
 use crate::time;
 
@@ -29,42 +32,88 @@ impl Outcome {
     }
 }
 
+pin_project! {
+    /// An async handler that runs.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Answer<'c, T, F> {
+        #[pin]
+        handler: F,
+        // In its place but for the handler's polls, in which it is the ambient one.
+        scope: Option<Scope>,
+        // `None` once answered.
+        reply: Option<Reply<T>>,
+        context: Option<&'c Context>,
+        begun: bool,
+    }
+}
+
 /// Runs an async handler.
-pub async fn answer<T, F>(scope: Scope, reply: Reply<T>, handler: F) -> Outcome
+pub fn answer<T, F>(scope: Scope, reply: Reply<T>, handler: F) -> Answer<'static, T, F>
 where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    let Some((reply, name)) = begin(&scope, reply) else { return Outcome::DONE };
-    let result = scope.around(AssertUnwindSafe(handler).catch_unwind()).await;
-    finish(result, reply, name)
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, begun: false }
 }
 
 /// Runs a handler that takes `&Context`: the context is cancelled when the caller gives up.
-pub async fn answer_watched<T, F>(scope: Scope, context: &Context, reply: Reply<T>, handler: F) -> Outcome
+pub fn answer_watched<T, F>(scope: Scope, context: &Context, reply: Reply<T>, handler: F) -> Answer<'_, T, F>
 where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    let Some((mut reply, name)) = begin(&scope, reply) else { return Outcome::DONE };
-    let mut handler = pin!(scope.around(AssertUnwindSafe(handler).catch_unwind()));
-    let mut given_up = false;
-    let result = poll_fn(|cx| {
-        if !given_up && reply.poll_abandoned(cx).is_ready() {
-            given_up = true;
-            context.cancel();
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), begun: false }
+}
+
+impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        let (Some(scope), Some(reply)) = (&this.scope, &mut this.reply) else {
+            panic!("a handler was polled after it had ended");
+        };
+        if !*this.begun {
+            *this.begun = true;
+            if let Some(refusal) = late(scope, reply) {
+                refuse(scope, this.reply.take(), refusal);
+                return Poll::Ready(Outcome::DONE);
+            }
+            reply.begin();
         }
-        handler.as_mut().poll(cx)
-    })
-    .await;
-    finish(result, reply, name)
+        loop {
+            let polled = context::enter(this.scope, || {
+                catch_unwind(AssertUnwindSafe(|| this.handler.as_mut().poll(cx)))
+            });
+            let result = match polled {
+                Ok(Poll::Ready(value)) => Ok(value),
+                Err(panic) => Err(panic),
+                Ok(Poll::Pending) => {
+                    let (Some(context), Some(reply)) = (*this.context, &mut this.reply) else {
+                        return Poll::Pending;
+                    };
+                    if context.is_cancelled() || reply.poll_abandoned(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    context.cancel();
+                    continue; // the handler may be waiting for just this
+                }
+            };
+            return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
+        }
+    }
 }
 
 /// Runs a handler that is not async.
-pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, reply: Reply<T>, handler: F) -> Outcome {
-    let Some((reply, name)) = begin(&scope, reply) else { return Outcome::DONE };
-    let result = scope.around_now(|| catch_unwind(AssertUnwindSafe(handler)));
-    finish(result, reply, name)
+pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handler: F) -> Outcome {
+    if let Some(refusal) = late(&scope, &reply) {
+        refuse(&scope, Some(reply), refusal);
+        return Outcome::DONE;
+    }
+    reply.begin();
+    let mut scope = Some(scope);
+    let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
+    finish(result, Some(reply), scope.as_ref())
 }
 
 /// The answer of the arm that no message reaches: `run_shared` gets only messages with `&self`, `run_exclusive` only
@@ -82,42 +131,62 @@ pub fn wrong_variant() -> ! {
     unreachable!("a stub was asked for the reply of another method's message")
 }
 
-/// The handler's interface and method, which cost nothing until they are told.
-type HandlerName = (&'static str, &'static str);
+/// Why a message must not begin any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    Expired,
+    Abandoned,
+}
 
 /// The last look before a handler begins: what nobody waits for any more is never begun.
-fn begin<T>(scope: &Scope, mut reply: Reply<T>) -> Option<(Reply<T>, HandlerName)> {
-    let name = scope.names();
-    let expired = scope.deadline().is_some_and(|deadline| deadline <= time::now());
-    if expired || reply.is_abandoned() {
-        let handler = format!("{}.{}", name.0, name.1);
-        if expired {
+#[inline]
+fn late<T>(scope: &Scope, reply: &Reply<T>) -> Option<Late> {
+    if reply.is_abandoned() {
+        return Some(Late::Abandoned);
+    }
+    let deadline = scope.deadline()?;
+    (deadline <= time::now()).then_some(Late::Expired)
+}
+
+#[cold]
+fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
+    let handler = scope.handler();
+    match (reply, why) {
+        (Some(reply), Late::Expired) => {
             reply.fail(CallError::Expired(
                 format!("`{handler}` waited in its mailbox past its deadline").into(),
             ));
-        } else {
-            reply.dismiss();
         }
-        scope.core().host().dead_letter(handler, true, DeadLetterReason::Expired);
-        return None;
+        (Some(reply), Late::Abandoned) => reply.dismiss(),
+        (None, _) => {}
     }
-    reply.begin();
-    Some((reply, name))
+    scope.core().host().dead_letter(handler, true, DeadLetterReason::Expired);
 }
 
-fn finish<T>(result: Result<T, Box<dyn Any + Send>>, reply: Reply<T>, name: HandlerName) -> Outcome {
-    match result {
-        Ok(value) => {
+#[inline]
+fn finish<T>(
+    result: Result<T, Box<dyn Any + Send>>,
+    reply: Option<Reply<T>>,
+    scope: Option<&Scope>,
+) -> Outcome {
+    match (result, reply) {
+        (Ok(value), Some(reply)) => {
             reply.send(value);
             Outcome::DONE
         }
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            let detail = format!("{}.{}: {message}", name.0, name.1);
-            reply.fail(CallError::Panicked(detail.into()));
-            Outcome(Err(message))
-        }
+        (Ok(_), None) => Outcome::DONE,
+        (Err(panic), reply) => panicked(&*panic, reply, scope),
     }
+}
+
+#[cold]
+fn panicked<T>(panic: &(dyn Any + Send), reply: Option<Reply<T>>, scope: Option<&Scope>) -> Outcome {
+    let message = panic_message(panic);
+    let handler = scope.map(Scope::handler).unwrap_or_default();
+    if let Some(reply) = reply {
+        reply.fail(CallError::Panicked(format!("{handler}: {message}").into()));
+    }
+    Outcome(Err(message))
 }
 
 /// The text of a panic.
@@ -133,6 +202,8 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 /// Runs a hook, with its panics caught.
 pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output, String> {
-    let result = scope.around(AssertUnwindSafe(future).catch_unwind()).await;
+    let mut scope = Some(scope);
+    let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
+    let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
     result.map_err(|panic| panic_message(&*panic))
 }

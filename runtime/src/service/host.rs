@@ -4,20 +4,18 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
 use crate::service::instance::Core;
+use crate::service::tasks::Tasks;
 
 /// How many events a slow reader of `Node::events` may lag behind.
 const EVENTS: usize = 1024;
@@ -27,12 +25,10 @@ pub(crate) struct Host {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) call_timeout: Duration,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) tasks: Tasks,
     /// Set when the node begins to shut down.
     pub(crate) shutting_down: AtomicBool,
-    /// Cancelled when everything must end now.
-    pub(crate) abort: CancellationToken,
     /// Guards the instances that run here. Held for a look or a change, never across a wait.
     residents: Mutex<HashMap<InstanceId, Resident>>,
     events: broadcast::Sender<Event>,
@@ -66,10 +62,9 @@ impl Host {
             node,
             incarnation,
             call_timeout,
-            deadlines: Deadlines::new(),
-            tasks: TaskTracker::new(),
+            deadlines: Arc::new(Deadlines::new()),
+            tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
-            abort: CancellationToken::new(),
             residents: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
             counts: Counts::default(),
@@ -82,19 +77,6 @@ impl Host {
     pub(crate) fn next_address(&self) -> Address {
         let instance = InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed));
         Address { node: self.node.clone(), incarnation: self.incarnation, instance }
-    }
-
-    /// Runs `task` until it ends or the node is cut off. The only place where tasks are made.
-    #[expect(clippy::disallowed_methods, reason = "the task belongs to the node's tracker")]
-    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::AbortHandle
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let abort = self.abort.clone();
-        let task = self.tasks.track_future(async move {
-            abort.run_until_cancelled(task).await;
-        });
-        tokio::spawn(task).abort_handle()
     }
 
     /// Notes an instance that starts.

@@ -11,11 +11,10 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use futures_util::FutureExt;
-use futures_util::task::AtomicWaker;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -29,18 +28,19 @@ use crate::service::deliver::Deliver;
 use crate::service::dispatch;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::{Host, Resident};
-use crate::service::inbox::{self, Inbox};
+use crate::service::inbox::Inbox;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Message};
+use crate::service::message::{Envelope, Message, Meta, Method, Receiver};
 
 /// What everybody may know of an instance, whatever messages it speaks.
 #[derive(Debug)]
 pub(crate) struct Core {
     address: Address,
     service: Arc<str>,
+    interface: &'static str,
     host: Arc<Host>,
-    /// Wakes the instance's task for what does not come through the mailbox.
-    waker: AtomicWaker,
+    /// Guards the waker of the instance's task, for what does not come through the mailbox.
+    waker: Mutex<Option<Waker>>,
     stopping: AtomicBool,
     ended: AtomicBool,
     /// Cancelled when the instance has ended: the contexts of its handlers, and its child tasks, hang on it.
@@ -56,6 +56,11 @@ impl Core {
         &self.address
     }
 
+    /// The name of the interface that the instance speaks.
+    pub(crate) fn interface(&self) -> &'static str {
+        self.interface
+    }
+
     pub(crate) fn host(&self) -> &Arc<Host> {
         &self.host
     }
@@ -68,7 +73,7 @@ impl Core {
     /// Asks the instance to stop after the handlers that run now.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     /// Ends when the instance has ended and every caller is answered. Cancel safe.
@@ -78,12 +83,15 @@ impl Core {
 
     /// Wakes the instance's task.
     pub(crate) fn wake(&self) {
-        self.waker.wake();
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Notes the waker of the instance's task.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -128,28 +136,29 @@ pub(crate) fn start<S: Service>(
     reach: Option<Reach<S::Message>>,
 ) -> (Arc<Local<S::Message>>, Started) {
     let settings = S::SETTINGS;
-    let (queue_size, batch) = inbox::divide(settings.mailbox);
-    let (sender, receiver) = mpsc::channel(queue_size);
+    let capacity = settings.mailbox.max(1);
+    let (sender, receiver) = mpsc::channel(capacity);
     let core = Arc::new(Core {
         address: host.next_address(),
         service: service_name,
+        interface: S::Message::INTERFACE,
         host: Arc::clone(host),
-        waker: AtomicWaker::new(),
+        waker: Mutex::default(),
         stopping: AtomicBool::new(false),
         ended: AtomicBool::new(false),
         scope: LazyToken::default(),
         done: CancellationToken::new(),
         local: OnceLock::new(),
     });
-    let local = Arc::new(Local::new(Arc::clone(&core), sender, settings.mailbox));
+    let local = Arc::new(Local::new(Arc::clone(&core), sender, capacity));
     // The core is new: nobody has set this before.
     drop(core.local.set(Arc::downgrade(&local.erased())));
     host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
-    let inbox = Inbox::new(Arc::clone(&local), receiver, batch);
+    let inbox = Inbox::new(Arc::clone(&local), receiver);
     // Made before the task is: a task that is dropped before its first poll must end the instance too.
     let end = End { inbox, reason: StopReason::Aborted };
     let (started, hears) = oneshot::channel();
-    host.spawn(live(service, end, started, host.owner()));
+    host.tasks.spawn(live(service, end, started, host.owner()));
     (local, hears)
 }
 
@@ -180,7 +189,7 @@ struct End<M: Message> {
 
 impl<M: Message> Drop for End<M> {
     fn drop(&mut self) {
-        self.inbox.close();
+        self.inbox.close_abruptly();
         let core = self.inbox.local().core();
         core.scope.cancel();
         core.host.remove_resident(core.address.instance);
@@ -199,10 +208,10 @@ async fn run<S: Service>(
     started: oneshot::Sender<Result<(), StartError>>,
 ) -> StopReason {
     let core = Arc::clone(inbox.local().core());
-    let hook_scope = Scope::of_hook(&core, S::Message::INTERFACE);
-    let context = hook_scope.context();
+    let hook_scope = |hook| Scope::new(&core, hook, Meta::default());
+    let context = hook_scope(&ON_START).context();
 
-    let outcome = dispatch::hook(hook_scope.clone(), service.on_start(&context)).await;
+    let outcome = dispatch::hook(hook_scope(&ON_START), service.on_start(&context)).await;
     if let Some(reason) = report_start(&core, outcome, started) {
         return reason;
     }
@@ -213,7 +222,9 @@ async fn run<S: Service>(
         core.host.count_panic();
         return reason; // the state may be broken: no more of its code but `Drop`
     }
-    if let Err(message) = dispatch::hook(hook_scope, service.on_stop(&context, reason.clone())).await {
+    if let Err(message) =
+        dispatch::hook(hook_scope(&ON_STOP), service.on_stop(&context, reason.clone())).await
+    {
         core.host.count_panic();
         reason = StopReason::Panicked(message);
     }
@@ -245,10 +256,14 @@ fn report_start(
     reason
 }
 
+/// The hooks, as links of a chain of calls: the instance waits for them as for an exclusive handler.
+static ON_START: Method = Method::new("on_start", 0, 0, Receiver::Exclusive);
+static ON_STOP: Method = Method::new("on_stop", 0, 0, Receiver::Exclusive);
+
 /// Runs messages until the instance is to end.
 async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> StopReason {
     let core = Arc::clone(inbox.local().core());
-    let scope_of = |method, meta| Scope::of_message::<S::Message>(&core, method, meta);
+    let scope_of = |method, meta| Scope::new(&core, method, meta);
     let mut alone = None;
     loop {
         let envelope = match alone.take() {
@@ -261,7 +276,8 @@ async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> St
         let method = envelope.message.method();
         if method.is_exclusive() {
             let scope = scope_of(method, envelope.meta);
-            if let Some(message) = service.run_exclusive(envelope.message, scope).await.panic() {
+            let handler = service.run_exclusive(envelope.message, scope);
+            if let Some(message) = inbox.beside(handler).await.panic() {
                 return StopReason::Panicked(message);
             }
             continue;
@@ -274,7 +290,7 @@ async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> St
                 Step::Start(Envelope { message, meta }) => {
                     let method = message.method();
                     let handler = service.run_shared(message, scope_of(method, meta));
-                    if first.is_none() {
+                    if first.is_none() && concurrent.is_empty() {
                         first.set(Some(handler));
                     } else {
                         concurrent.push(handler);

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -20,8 +21,13 @@ pub(crate) struct Local<M> {
     queue: mpsc::Sender<Envelope<M>>,
     /// Guards the messages that must not wait in the queue: see [`crate::service::chain`].
     reentrant: Mutex<VecDeque<Envelope<M>>>,
+    /// Whether there may be any: most instances never see one, and then nobody locks.
+    any_reentrant: AtomicBool,
     capacity: usize,
 }
+
+/// The most re-entrant messages of one instance that wait to begin. They wait for one turn of the instance's task.
+const MAX_REENTRANT: usize = 1024;
 
 /// Why the mailbox did not take a message, and the message.
 pub(crate) enum Refused<M> {
@@ -45,7 +51,8 @@ impl<M> Local<M> {
 
 impl<M: Message> Local<M> {
     pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Envelope<M>>, capacity: usize) -> Self {
-        Self { core, queue, reentrant: Mutex::default(), capacity }
+        let (reentrant, any_reentrant) = (Mutex::default(), AtomicBool::new(false));
+        Self { core, queue, reentrant, any_reentrant, capacity }
     }
 
     /// How many messages may wait.
@@ -67,24 +74,30 @@ impl<M: Message> Local<M> {
         self.queue.send(envelope).await.map_err(|_| self.core.stopped_error())
     }
 
-    /// Puts a re-entrant message where the running handlers' instance finds it at once. At most as many as the queue
-    /// may hold.
+    /// Puts a re-entrant message where the running handlers' instance finds it at once.
     pub(crate) fn push_reentrant(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
         let mut reentrant = self.reentrant();
         if self.core.has_ended() {
             return Err(Refused::Closed(envelope));
         }
-        if reentrant.len() >= self.capacity {
+        if reentrant.len() >= MAX_REENTRANT {
             return Err(Refused::Full(envelope));
         }
         reentrant.push_back(envelope);
+        self.any_reentrant.store(true, Ordering::Release);
         drop(reentrant);
         self.core.wake();
         Ok(())
     }
 
     pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
-        self.reentrant().pop_front()
+        if !self.any_reentrant.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut reentrant = self.reentrant();
+        let next = reentrant.pop_front();
+        self.any_reentrant.store(!reentrant.is_empty(), Ordering::Release); // under the lock, as in `push_reentrant`
+        next
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.

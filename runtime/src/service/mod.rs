@@ -8,7 +8,7 @@
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `instance`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
-//! | `host` | what a node lends to its instances |
+//! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
 pub(crate) mod chain;
@@ -27,3 +27,4 @@ pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod reply;
 pub(crate) mod stub;
+pub(crate) mod tasks;

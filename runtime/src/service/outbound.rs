@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::error::{CallError, ChainLink};
+use crate::event::DeadLetterReason;
 use crate::id::{Address, RequestId};
 use crate::port::{self, Head, Link};
 use crate::service::chain::{Chain, Circle};
@@ -55,6 +56,16 @@ pub(crate) enum Attempt<R, M> {
     Failed(CallError),
 }
 
+/// Puts a send into the mailbox of a local instance, if that is all there is to it; else gives the message back.
+#[inline]
+pub(crate) fn send_at_once<M: Message>(handle: &Handle<M>, message: M) -> Result<(), M> {
+    let Target::Local(local) = handle.target() else { return Err(message) };
+    match local.try_send(Envelope { message, meta: Meta::default() }) {
+        Ok(()) => Ok(()),
+        Err(Refused::Full(envelope) | Refused::Closed(envelope)) => Err(envelope.message),
+    }
+}
+
 /// Hands a message over, if that is possible at once.
 pub(crate) fn attempt<R, M>(handle: &Handle<M>, message: M, delivery: &Delivery<M, R>) -> Attempt<R, M>
 where
@@ -62,7 +73,9 @@ where
     M: Message,
 {
     let routed = match handle.target() {
-        Target::Local(local) => return to_local(local, message, delivery).into_attempt(),
+        Target::Local(local) => {
+            return note(handle, delivery, to_local(local, message, delivery).into_attempt());
+        }
         Target::Remote(remote) => return to_remote(remote, message, delivery).into_attempt(),
         Target::Routed(routed) => routed,
     };
@@ -81,9 +94,22 @@ where
         attempts_left -= 1;
         match tried {
             Tried::NotThere(back, _) if attempts_left > 0 => message = back,
-            tried => return tried.into_attempt(),
+            tried => return note(handle, delivery, tried.into_attempt()),
         }
     }
+}
+
+/// Counts a message that an instance which has stopped did not take.
+fn note<R, M: Message>(
+    handle: &Handle<M>,
+    delivery: &Delivery<M, R>,
+    attempt: Attempt<R, M>,
+) -> Attempt<R, M> {
+    if let Attempt::Failed(CallError::Stopped(_)) = &attempt {
+        let handler = format!("{}.{}", M::INTERFACE, delivery.stub.method.name());
+        handle.host().dead_letter(handler, delivery.mode == Mode::Call, DeadLetterReason::Stopped);
+    }
+    attempt
 }
 
 /// How many instances of a name one call tries, each of which gave the message back at once.
@@ -134,8 +160,13 @@ where
     match sent {
         Ok(()) => Tried::Settled(Attempt::Done(waiting)),
         Err(Refused::Closed(envelope)) => Tried::NotThere(envelope.message, local.core().stopped_error()),
-        // Nobody but this very handler could make room.
-        Err(Refused::Full(_)) if circle == Circle::Deadlock => {
+        // A re-entrant call waits for a turn of the instance and not for room.
+        Err(Refused::Full(_)) if is_call && circle == Circle::Reentrant => {
+            let detail = format!("too many re-entrant calls to {} wait to begin", local.address());
+            Tried::Settled(Attempt::Failed(CallError::Overloaded(detail.into())))
+        }
+        // A send by one of the instance's own handlers: it would wait for room that it may itself be keeping.
+        Err(Refused::Full(_)) if circle != Circle::None => {
             Tried::Settled(Attempt::Failed(deadlock::<M>(&delivery.chain, local.address(), method)))
         }
         Err(Refused::Full(envelope)) => {

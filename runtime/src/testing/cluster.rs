@@ -72,8 +72,7 @@ impl Cluster {
     /// # Panics
     /// If that takes more than a minute.
     pub async fn connected(&self) {
-        let living: Vec<_> =
-            self.nodes.iter().filter(|node| !node.inner().host.abort.is_cancelled()).collect();
+        let living: Vec<_> = self.nodes.iter().filter(|node| !node.inner().host.tasks.is_aborted()).collect();
         let all = join_all(living.iter().map(|node| wait_for_peers(node, living.len() - 1)));
         assert!(
             time::timeout(PATIENCE, all).await.is_some(),
@@ -129,9 +128,8 @@ impl Cluster {
     pub async fn kill(&self, index: usize) {
         self.network.crash(&name(index));
         let host = &self.nodes[index].inner().host;
-        host.abort.cancel();
-        host.tasks.close();
-        host.tasks.wait().await;
+        host.tasks.abort();
+        host.tasks.ended().await;
     }
 
     /// Makes a node's network stand still: nothing comes from it and nothing reaches it, but its sockets stay open.
@@ -165,7 +163,7 @@ impl Cluster {
     /// # Panics
     /// If there is no node of that number, or the nodes do not connect.
     pub async fn restart(&mut self, index: usize) {
-        if !self.nodes[index].inner().host.abort.is_cancelled() {
+        if !self.nodes[index].inner().host.tasks.is_aborted() {
             self.kill(index).await;
         }
         self.nodes[index] = self.start_node(index, self.nodes.len()).await;
