@@ -323,6 +323,12 @@ impl Link {
         }
     }
 
+    /// Whether more than one request is under way.
+    pub(crate) fn is_shared(&self) -> bool {
+        let (own, peers) = self.open_requests();
+        own + peers > 1
+    }
+
     /// How many requests wait for an answer: of this side, and of the peer.
     pub(crate) fn open_requests(&self) -> (usize, usize) {
         let state = self.state();

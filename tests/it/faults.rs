@@ -101,9 +101,9 @@ impl Scene {
 /// The next peer that comes or goes.
 async fn next_change(events: &mut Events) -> Event {
     loop {
-        match events.next().await.expect("the node lives") {
-            event @ (Event::PeerUp { .. } | Event::PeerDown { .. }) => return event,
-            _ => {}
+        let event = events.next().await.expect("the node lives");
+        if matches!(event, Event::PeerUp { .. } | Event::PeerDown { .. }) {
+            return event;
         }
     }
 }
@@ -204,6 +204,7 @@ async fn a_call_that_timed_out_behind_a_partition_is_not_begun_after_it() {
     scene.cut().await;
     let error = scene.remote.enter(1).timeout(Duration::from_millis(500)).await.unwrap_err();
     assert!(matches!(error, CallError::Timeout(_)), "{error:?}");
+    tokio::time::sleep(Duration::from_millis(10)).await; // the cancel is on its way too
     scene.cluster.heal().await;
     assert_eq!(scene.remote.enter(2).await, Ok(2));
     assert_eq!(scene.diary.entries(), [2]);

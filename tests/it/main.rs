@@ -21,6 +21,7 @@ mod names;
 mod nested;
 mod nodes;
 mod overload;
+mod processes;
 mod public_api;
 mod races;
 mod raw;

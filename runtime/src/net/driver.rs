@@ -126,8 +126,9 @@ impl Driver {
             self.fill();
             self.arm();
             let wake = self.wait().await;
-            if matches!(wake, Wake::Outgoing) {
-                // Others who are about to call go first: their frames share the write.
+            // Others who are about to call go first, so that their frames share the write; a lone caller has nobody to
+            // wait for.
+            if matches!(wake, Wake::Outgoing) && self.link.as_ref().is_some_and(|link| link.is_shared()) {
                 back_of_the_queue().await;
             }
             self.handle(wake);

@@ -16,7 +16,7 @@ use crate::net::peers::{News, PeerTable};
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
 use crate::node::group::{Group, ServiceBuilder};
-use crate::service::context::Context;
+use crate::service::context::{Context, current_instance};
 use crate::service::definition::Service;
 use crate::service::handle::{Handle, ServiceHandle, Target};
 use crate::service::host::Host;
@@ -112,7 +112,8 @@ impl Node {
     }
 
     /// Stops what the handle leads to on this node, and waits for its end: one instance, or a name's group. The handlers
-    /// that run end first; what is queued is answered `Stopped`. What had ended already is fine.
+    /// that run end first; what is queued is answered `Stopped`. What had ended already is fine. A handler of what is
+    /// stopped is not made to wait for its own end.
     ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
@@ -124,7 +125,10 @@ impl Node {
         match inner.target() {
             Target::Local(local) if local.address().node == *self.id() => {
                 local.core().stop();
-                local.core().ended().await;
+                let is_itself = current_instance().is_some_and(|core| Arc::ptr_eq(&core, local.core()));
+                if !is_itself {
+                    local.core().ended().await;
+                }
                 Ok(())
             }
             Target::Routed(route) if route.only_on().is_none_or(|node| node == self.id()) => {
@@ -138,7 +142,7 @@ impl Node {
     }
 
     /// Stops this node's instances of a name, takes the name back, and waits until it is done. Gives whether there was
-    /// such a service on this node.
+    /// such a service on this node. A handler of that service is not made to wait for its own end.
     ///
     /// # Cancel safety
     /// Once polled it stops all the same; only the waiting is cut short.
@@ -146,7 +150,11 @@ impl Node {
         let group = self.inner.groups().get(name).cloned();
         let Some(group) = group else { return false };
         group.stop.cancel();
-        group.ended.cancelled().await;
+        let is_itself = current_instance()
+            .is_some_and(|core| core.service() == name && core.address().node == *self.id());
+        if !is_itself {
+            group.ended.cancelled().await;
+        }
         true
     }
 

@@ -106,6 +106,11 @@ pub(crate) fn inherited() -> Inherited {
     })
 }
 
+/// The instance whose handler makes this call, if it is a handler that does.
+pub(crate) fn current_instance() -> Option<Arc<Core>> {
+    CURRENT.with_borrow(|scope| scope.as_ref().map(|scope| Arc::clone(&scope.core)))
+}
+
 /// What a handler may ask about the message that it handles and about its instance.
 ///
 /// A handler gets it by taking `&Context` as its first parameter after `self`; the parameter is not an argument of the

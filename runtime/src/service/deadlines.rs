@@ -1,11 +1,14 @@
 //! Wakes callers whose deadline has passed, with one timer for all of a node's calls.
 //!
-//! A call that waits parks its waker here and takes it back when the reply comes, which costs two short locks and no
-//! timer. One task sleeps until the earliest deadline that was ever parked since its last look.
+//! A call that waits takes a place here and gives it back when the reply comes. A task that calls again and again finds
+//! its place as it left it, its waker still there: then parking is one atomic exchange, and no lock and no timer. Tasks
+//! whose places collide, and there are many more of them than places, use the overflow, which costs two short locks.
+//!
+//! One task sleeps until the earliest deadline that it has seen.
 //!
 //! Invariant: it wakes and nothing more. The caller decides, by the clock, what the wake-up means.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -15,15 +18,31 @@ use tokio::sync::Notify;
 
 use crate::time;
 
-/// A power of two, so that a shard is found by masking.
-const SHARDS: usize = 16;
+/// A power of two.
+const PLACES: usize = 256;
+
+/// The deadline of a place that nobody has.
+const FREE: u64 = u64::MAX;
+
+/// The deadline of a place that is being tidied up.
+const TIDYING: u64 = u64::MAX - 1;
+
+/// After how long a caller that was woken and has not run yet is woken again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// After how long without callers the wakers in free places are dropped: they keep the memory of ended tasks.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 
 /// The parked callers of one node.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     start: Instant,
-    shards: [Mutex<Shard>; SHARDS],
+    places: Box<[Place]>,
+    overflow: Mutex<Overflow>,
     /// When the task wakes next, in nanoseconds since `start`; `u64::MAX` while nobody is parked.
+    ///
+    /// Whoever parks writes its deadline and then reads this; the task writes this and then reads the deadlines once more.
+    /// Both in one total order (`SeqCst`), so that one of the two sees the other.
     next_look: AtomicU64,
     /// Tells the task that somebody parked with an earlier deadline.
     earlier: Notify,
@@ -31,33 +50,51 @@ pub(crate) struct Deadlines {
     closed: AtomicBool,
 }
 
-/// Guards one slice of the parked callers.
+/// A place that one caller has at a time. Whoever exchanges `FREE` for a deadline owns it until `FREE` is stored again,
+/// and alone writes the rest.
+#[derive(Debug)]
+struct Place {
+    /// Nanoseconds since `start`.
+    deadline: AtomicU64,
+    /// Which waker is in `waker`: its data and its table of functions. The waker keeps its data alive, so another one
+    /// cannot have the same address.
+    data: AtomicUsize,
+    table: AtomicUsize,
+    /// Guards the waker against being read by the task while it is written.
+    waker: Mutex<Option<Waker>>,
+}
+
+/// Guards the callers that found their place taken.
 #[derive(Debug, Default)]
-struct Shard {
+struct Overflow {
     waiting: Slab<Waiting>,
     /// Not later than any deadline in `waiting`.
-    earliest: Option<Instant>,
+    earliest: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    deadline: Instant,
+    deadline: u64,
     waker: Waker,
 }
 
 /// A caller's place. It must be given back with [`Deadlines::unpark`].
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Parked {
-    shard: usize,
-    key: usize,
+pub(crate) struct Parked(Spot);
+
+#[derive(Debug)]
+enum Spot {
+    Place(usize),
+    Overflow(usize),
 }
 
 impl Deadlines {
     pub(crate) fn new() -> Self {
         Self {
             start: time::now(),
-            shards: Default::default(),
+            places: (0..PLACES).map(|_| Place::new()).collect(),
+            overflow: Mutex::default(),
             next_look: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
             closed: AtomicBool::new(false),
@@ -66,62 +103,50 @@ impl Deadlines {
 
     /// Wakes `waker` soon after `deadline`, unless it is unparked before.
     pub(crate) fn park(&self, deadline: Instant, waker: &Waker) -> Parked {
-        // Callers of one thread differ in their task, so the task's address spreads them over the shards.
-        let index = (waker.data().addr() >> 7) & (SHARDS - 1);
-        let mut shard = self.shard(index);
-        let key = shard.waiting.insert(Waiting { deadline, waker: waker.clone() });
-        let is_earliest = shard.earliest.is_none_or(|earliest| deadline < earliest);
-        // Read under the lock: either the task's second look comes later and finds this caller, or this read comes
-        // later than the task's store and finds it.
-        let is_earlier = is_earliest && self.nanos(deadline) < self.next_look.load(Ordering::Acquire);
-        if is_earliest {
-            shard.earliest = Some(deadline);
-        }
-        drop(shard);
-        if is_earlier {
+        let deadline = self.nanos(deadline);
+        let index = place_of(waker);
+        let spot = if self.places[index].take(deadline, waker) {
+            Spot::Place(index)
+        } else {
+            Spot::Overflow(self.overflow().insert(deadline, waker))
+        };
+        if deadline < self.next_look.load(Ordering::SeqCst) {
             self.earlier.notify_one();
         }
         // After the place is taken: either `close` finds it, or its mark is seen here.
         if self.is_closed() {
             waker.wake_by_ref();
         }
-        Parked { shard: index, key }
+        Parked(spot)
     }
 
     /// Keeps the place, for a caller that now waits with another waker.
     pub(crate) fn repark(&self, parked: &Parked, waker: &Waker) {
-        let mut shard = self.shard(parked.shard);
-        if let Some(waiting) = shard.waiting.get_mut(parked.key) {
-            waiting.waker.clone_from(waker);
+        match parked.0 {
+            Spot::Place(index) => self.places[index].note(waker),
+            Spot::Overflow(key) => {
+                if let Some(waiting) = self.overflow().waiting.get_mut(key) {
+                    waiting.waker.clone_from(waker);
+                }
+            }
         }
     }
 
     /// Gives the place back.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub(crate) fn unpark(&self, parked: Parked) {
-        let waiting = self.shard(parked.shard).waiting.try_remove(parked.key);
-        drop(waiting); // outside the lock: dropping a waker may run foreign code
+        match parked.0 {
+            Spot::Place(index) => self.places[index].deadline.store(FREE, Ordering::Release),
+            Spot::Overflow(key) => {
+                let waiting = self.overflow().waiting.try_remove(key);
+                drop(waiting); // outside the lock: dropping a waker may run foreign code
+            }
+        }
     }
 
     /// Whether the node has ended: who waits here would wait for ever.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Wakes everybody, now and in future.
-    fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        for index in 0..SHARDS {
-            let wakers: Vec<_> =
-                self.shard(index).waiting.iter().map(|(_, waiting)| waiting.waker.clone()).collect();
-            wakers.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// How many callers are parked.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        (0..SHARDS).map(|index| self.shard(index).waiting.len()).sum()
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// The task's body: never ends. Dropped, with its node, it closes; also if it was never polled.
@@ -132,61 +157,177 @@ impl Deadlines {
 
     async fn wake_in_time(&self) {
         loop {
-            let next = (0..SHARDS).filter_map(|index| self.wake_due(index)).min();
-            self.next_look.store(next.map_or(u64::MAX, |at| self.nanos(at)), Ordering::Release);
-            // Who parked between the look and the store saw the old `next_look`: a second look, after the store, finds it.
-            let parked_meanwhile = (0..SHARDS)
-                .filter_map(|index| self.shard(index).earliest)
-                .min()
-                .is_some_and(|at| next.is_none_or(|n| at < n));
-            if parked_meanwhile {
-                continue;
+            let next = self.wake_due();
+            self.next_look.store(next.unwrap_or(u64::MAX), Ordering::SeqCst);
+            if self.earliest().is_some_and(|earliest| next.is_none_or(|next| earliest < next)) {
+                continue; // somebody parked between the look and the store
             }
-            match next {
-                None => self.earlier.notified().await,
-                Some(at) => tokio::select! {
+            if let Some(at) = next {
+                tokio::select! {
                     biased;
                     () = self.earlier.notified() => {}
-                    () = time::sleep_until(at) => {}
-                },
+                    () = time::sleep_until(self.start + Duration::from_nanos(at)) => {}
+                }
+            } else if time::timeout(TIDY_AFTER, self.earlier.notified()).await.is_none() {
+                self.places.iter().for_each(Place::tidy);
+                self.earlier.notified().await;
             }
         }
     }
 
-    /// Wakes the shard's callers whose time has come; says when the next one's comes.
-    fn wake_due(&self, index: usize) -> Option<Instant> {
-        let now = time::now();
-        let mut due = Vec::new();
-        let mut shard = self.shard(index);
-        if shard.earliest? > now {
-            return shard.earliest;
+    /// Wakes the callers whose time has come; says when the next one's comes.
+    fn wake_due(&self) -> Option<u64> {
+        let now = self.nanos(time::now());
+        let again = self.nanos(time::now() + AGAIN);
+        let mut next = None;
+        let mut soonest = |at: u64| next = Some(next.map_or(at, |next: u64| next.min(at)));
+        for place in &self.places {
+            match place.deadline() {
+                None => {}
+                Some(deadline) if deadline > now => soonest(deadline),
+                // Whoever is woken gives its place back itself.
+                Some(deadline) => {
+                    if place.put_off(deadline, again) {
+                        soonest(again);
+                    }
+                    place.wake();
+                }
+            }
         }
-        // Whoever is woken removes its own place. Should it be slow to run, it is woken again a little later.
-        let again = now + Duration::from_millis(50);
-        shard.earliest = None;
-        let mut earliest: Option<Instant> = None;
-        for (_, waiting) in &shard.waiting {
-            let next = if waiting.deadline <= now {
-                due.push(waiting.waker.clone());
-                again
-            } else {
-                waiting.deadline
-            };
-            earliest = Some(earliest.map_or(next, |at| at.min(next)));
-        }
-        shard.earliest = earliest;
-        drop(shard);
+        let (due, earliest) = self.overflow().due(now, again);
         due.into_iter().for_each(Waker::wake);
-        earliest
+        if let Some(earliest) = earliest {
+            soonest(earliest);
+        }
+        next
     }
 
-    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    fn earliest(&self) -> Option<u64> {
+        self.places.iter().filter_map(Place::deadline).chain(self.overflow().earliest).min()
+    }
+
+    /// Wakes everybody, now and in future.
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.places.iter().filter(|place| place.deadline().is_some()).for_each(Place::wake);
+        let wakers: Vec<_> =
+            self.overflow().waiting.iter().map(|(_, waiting)| waiting.waker.clone()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn overflow(&self) -> MutexGuard<'_, Overflow> {
+        self.overflow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX - 1)
+        let nanos = at.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX).min(TIDYING - 1)
     }
+
+    /// How many callers are parked.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.places.iter().filter_map(Place::deadline).count() + self.overflow().waiting.len()
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            deadline: AtomicU64::new(FREE),
+            data: AtomicUsize::new(0),
+            table: AtomicUsize::new(0),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// Takes the place, if nobody has it.
+    #[inline]
+    fn take(&self, deadline: u64, waker: &Waker) -> bool {
+        if self.deadline.compare_exchange(FREE, deadline, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let (data, table) = identity(waker);
+        if self.data.load(Ordering::Relaxed) != data || self.table.load(Ordering::Relaxed) != table {
+            self.note(waker);
+        }
+        true
+    }
+
+    /// Notes the owner's waker.
+    fn note(&self, waker: &Waker) {
+        let (data, table) = identity(waker);
+        let old = self.waker().replace(waker.clone());
+        self.data.store(data, Ordering::Relaxed);
+        self.table.store(table, Ordering::Relaxed);
+        drop(old); // outside the lock: dropping a waker may run foreign code
+    }
+
+    /// The owner's deadline, if somebody has the place.
+    fn deadline(&self) -> Option<u64> {
+        Some(self.deadline.load(Ordering::SeqCst)).filter(|&deadline| deadline < TIDYING)
+    }
+
+    /// Moves the deadline of whoever is woken now, unless it has gone meanwhile.
+    fn put_off(&self, deadline: u64, again: u64) -> bool {
+        self.deadline.compare_exchange(deadline, again, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    fn wake(&self) {
+        let waker = self.waker().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Drops the waker of whoever had the place last, if nobody has it.
+    fn tidy(&self) {
+        if self.deadline.compare_exchange(FREE, TIDYING, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            let old = self.waker().take();
+            self.data.store(0, Ordering::Relaxed);
+            self.table.store(0, Ordering::Relaxed);
+            self.deadline.store(FREE, Ordering::Release);
+            drop(old);
+        }
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Overflow {
+    fn insert(&mut self, deadline: u64, waker: &Waker) -> usize {
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        self.waiting.insert(Waiting { deadline, waker: waker.clone() })
+    }
+
+    /// The wakers whose time has come, and when the next one's comes.
+    fn due(&mut self, now: u64, again: u64) -> (Vec<Waker>, Option<u64>) {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return (Vec::new(), self.earliest);
+        }
+        let mut due = Vec::new();
+        for (_, waiting) in &mut self.waiting {
+            if waiting.deadline <= now {
+                waiting.deadline = again;
+                due.push(waiting.waker.clone());
+            }
+        }
+        self.earliest = self.waiting.iter().map(|(_, waiting)| waiting.deadline).min();
+        (due, self.earliest)
+    }
+}
+
+/// What tells one waker from another.
+fn identity(waker: &Waker) -> (usize, usize) {
+    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
+}
+
+/// The place of a task, by its address: Fibonacci hashing (Knuth, The Art of Computer Programming, vol. 3, 6.4).
+fn place_of(waker: &Waker) -> usize {
+    let hash = (waker.data().addr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    usize::try_from(hash >> 56).unwrap_or(0) & (PLACES - 1)
 }
 
 struct Close(Arc<Deadlines>);

@@ -26,7 +26,8 @@ impl Settings {
         Self { name: Some(name), ..self }
     }
 
-    /// How many messages may wait in front of an instance. At least 1.
+    /// How many messages may wait in front of an instance. At least 1. What the instance has taken out to run next does
+    /// not count: up to a sixteenth of the mailbox, at least 1 and at most 64.
     #[must_use]
     pub const fn mailbox(self, messages: usize) -> Self {
         Self { mailbox: messages, ..self }

@@ -56,6 +56,11 @@ impl Core {
         &self.address
     }
 
+    /// The service's name.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     /// The name of the interface that the instance speaks.
     pub(crate) fn interface(&self) -> &'static str {
         self.interface
