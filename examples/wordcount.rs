@@ -10,6 +10,8 @@
 //! be it ASCII's or Unicode's, in whatever case; bytes that are not UTF-8 are part of a word and are shown as `\u{FFFD}`.
 //! (Some versions of `wc` leave out words in which nothing is printable; here they count.)
 
+#![allow(clippy::disallowed_methods, reason = "the clock and the randomness of a program are its own")]
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;

@@ -10,7 +10,7 @@ use crate::net::driver::{Driver, Surroundings};
 use crate::net::io::Transport;
 use crate::net::peers::{Dialled, News};
 use crate::proto::connection::Connection;
-use crate::proto::settings::ConnectionConfig;
+use crate::proto::settings::{ConnectionConfig, hello_nonce};
 use crate::{random, time};
 
 /// How long an address may take to answer.
@@ -34,22 +34,24 @@ impl Wiring {
     }
 
     /// Dials `address` in a task of its own. The peers' task hears what comes of it.
-    pub(crate) fn dial(&self, address: Arc<str>) {
+    /// `number` counts the node's dials.
+    pub(crate) fn dial(&self, address: Arc<str>, number: u64) {
         let wiring = self.clone();
         self.spawn(async move {
-            if let Err(error) = wiring.connect(&address).await {
+            if let Err(error) = wiring.connect(&address, number).await {
                 drop(wiring.surroundings.news.send(News::DialFailed { address, error }).await);
             }
         });
     }
 
-    async fn connect(&self, address: &Arc<str>) -> Result<(), String> {
+    async fn connect(&self, address: &Arc<str>, number: u64) -> Result<(), String> {
         let stream = match time::timeout(CONNECT_TIMEOUT, self.transport.connect(address)).await {
             None => return Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
             Some(Err(error)) => return Err(error.to_string()),
             Some(Ok(stream)) => stream,
         };
-        let nonce = random::nonce().map_err(|error| error.to_string())?;
+        let chance = random::nonce().map_err(|error| error.to_string())?;
+        let nonce = hello_nonce(number, chance);
         let connection = Connection::dial(self.config.clone(), nonce, time::now());
         let dialled = Dialled::ByMe(Arc::clone(address));
         Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;

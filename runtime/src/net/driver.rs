@@ -231,7 +231,7 @@ impl Driver {
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
         let link = Arc::new(Link::new(peer_of(&peer), peer.max_frame));
         let (decision, decided) = oneshot::channel();
-        let ticket = self.ticket(&link);
+        let ticket = self.ticket(&link, peer.dial);
         self.candidate = Some(link);
         self.admission = Some(decided);
         if let Some(ticket) = ticket {
@@ -245,16 +245,16 @@ impl Driver {
             return;
         }
         let link = Arc::new(Link::new(peer_of(peer), peer.max_frame));
-        let ticket = self.ticket(&link);
+        let ticket = self.ticket(&link, peer.dial);
         self.link = Some(link);
         if let Some(ticket) = ticket {
             self.news(News::Up(ticket)).await;
         }
     }
 
-    fn ticket(&mut self, link: &Arc<Link>) -> Option<Ticket> {
+    fn ticket(&mut self, link: &Arc<Link>, number: u64) -> Option<Ticket> {
         let orders = self.ordering.take()?;
-        Some(Ticket { link: Arc::clone(link), orders, dialled: self.dialled.clone() })
+        Some(Ticket { link: Arc::clone(link), orders, dialled: self.dialled.clone(), number })
     }
 
     async fn tell(&mut self, news: impl FnOnce(Arc<Link>) -> News) {

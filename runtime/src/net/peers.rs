@@ -40,6 +40,8 @@ pub(crate) struct Ticket {
     pub(crate) link: Arc<Link>,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) dialled: Dialled,
+    /// The number of the dial in its dialler's life.
+    pub(crate) number: u64,
 }
 
 /// What the peers' task is told.
@@ -104,6 +106,8 @@ pub(crate) struct Peers {
     /// Connections that have lost their place and are closing.
     retired: Vec<mpsc::Sender<Order>>,
     dials: BTreeMap<Arc<str>, Dial>,
+    /// How often was dialled: of two dials to one node the later lives, on both sides.
+    dial_number: u64,
     /// Connections that were admitted or established, or refused after they had asked, and have not ended.
     open: usize,
     is_closing: bool,
@@ -152,6 +156,7 @@ impl Peers {
             up: BTreeMap::new(),
             retired: Vec::new(),
             dials: BTreeMap::new(),
+            dial_number: 0,
             open: 0,
             is_closing: false,
             closed: None,
@@ -219,6 +224,7 @@ impl Peers {
             Some(up) => Existing::Up {
                 incarnation: up.link.peer().incarnation,
                 dialled_by_me: up.dialled != Dialled::ByPeer,
+                is_later: up.dialled == Dialled::ByPeer && up.number > ticket.number,
             },
             None if self.is_dialling(peer.listen) => Existing::Dialing,
             None => Existing::None,
@@ -261,14 +267,13 @@ impl Peers {
         self.install(ticket).await;
     }
 
-    /// Whether the peer's dial lives, and not this one of this node's. Both may have admitted the other's, since an
-    /// address does not always tell who is behind it; then both sides must keep the same one: the smaller name's.
+    /// Whether the connection that stands lives, and not this one, which this node has dialled.
     fn is_beaten(&self, ticket: &Ticket) -> bool {
         let peer = ticket.link.peer();
         let Some(up) = self.up.get(&peer.node) else { return false };
-        let beaten = up.dialled == Dialled::ByPeer
-            && up.link.peer().incarnation == peer.incarnation
-            && peer.node < self.me;
+        let standing = (up.dialled != Dialled::ByPeer).then_some(up.number > ticket.number);
+        let same_life = up.link.peer().incarnation == peer.incarnation;
+        let beaten = same_life && survivor::gives_way(&self.me, &peer.node, standing);
         if beaten {
             drop(up.orders.try_send(Order::Probe)); // should it be dead, it is soon known
         }
@@ -373,7 +378,8 @@ impl Peers {
                 dial.state = DialState::Due(now + Duration::from_secs(1));
             } else {
                 dial.state = DialState::Dialling;
-                self.wiring.dial(Arc::clone(address));
+                self.dial_number += 1;
+                self.wiring.dial(Arc::clone(address), self.dial_number);
             }
         }
     }

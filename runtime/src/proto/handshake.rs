@@ -24,16 +24,17 @@ use sha2::Sha256;
 use crate::config::Secret;
 
 use super::frame::{Challenge, Frame, Hello, Proof, Refuse, RefuseReason, Welcome};
-use super::settings::{ConnectionConfig, PeerIdentity};
+use super::settings::{ConnectionConfig, PeerIdentity, dial_of};
 
 /// The dialler has said hello and waits for the challenge.
 #[derive(Debug)]
 pub(crate) struct AwaitChallenge {
     transcript: Transcript,
+    dial: u64,
 }
 
 impl AwaitChallenge {
-    /// Begins a handshake as the dialler. `nonce` must be random and never used before.
+    /// Begins a handshake as the dialler. `nonce` must be one of `hello_nonce`, and never used before.
     pub(crate) fn begin(config: &ConnectionConfig, nonce: [u8; 32]) -> (Self, Frame) {
         let hello = Frame::Hello(Box::new(Hello {
             versions: config.versions.clone(),
@@ -49,7 +50,7 @@ impl AwaitChallenge {
         }));
         let mut transcript = Transcript::default();
         transcript.add(&hello);
-        (Self { transcript }, hello)
+        (Self { transcript, dial: dial_of(&nonce) }, hello)
     }
 
     /// Answers the challenge with the proof, or refuses it.
@@ -73,7 +74,7 @@ impl AwaitChallenge {
         self.transcript.add(&Frame::Challenge(challenge));
         let proof = Frame::Proof(Proof { mac: self.transcript.mac(config.secret.as_ref(), DIALLER) });
         self.transcript.add(&proof);
-        Ok((AwaitWelcome { transcript: self.transcript, version, features }, proof))
+        Ok((AwaitWelcome { transcript: self.transcript, version, features, dial: self.dial }, proof))
     }
 }
 
@@ -83,6 +84,7 @@ pub(crate) struct AwaitWelcome {
     transcript: Transcript,
     version: u16,
     features: u64,
+    dial: u64,
 }
 
 impl AwaitWelcome {
@@ -96,9 +98,9 @@ impl AwaitWelcome {
         let Welcome { node, incarnation, listen, max_frame, .. } = welcome.clone();
         self.transcript.add(&Frame::Welcome(Box::new(welcome)));
         self.transcript.verify(config.secret.as_ref(), ACCEPTOR, mac)?;
-        let (version, features) = (self.version, self.features);
-        let peer =
-            PeerIdentity { node, incarnation, listen, version, features, max_frame: max_frame as usize };
+        let (version, features, dial) = (self.version, self.features, self.dial);
+        let max_frame = max_frame as usize;
+        let peer = PeerIdentity { node, incarnation, listen, version, features, max_frame, dial };
         check_name_differs(config, &peer)?;
         Ok(peer)
     }
@@ -135,6 +137,7 @@ impl AwaitHello {
             version,
             features: config.features & hello.features,
             max_frame: hello.max_frame as usize,
+            dial: dial_of(&hello.nonce),
         };
         let challenge = Frame::Challenge(Challenge {
             version,

@@ -83,6 +83,21 @@ pub(crate) struct PeerIdentity {
     pub(crate) features: u64,
     /// The largest frame that it takes, in bytes: the limit for what is written to it.
     pub(crate) max_frame: usize,
+    /// The number of this dial in the dialler's life, whichever of the two that is.
+    pub(crate) dial: u64,
+}
+
+/// The nonce of a `Hello`: the number of the dial, then chance.
+pub(crate) fn hello_nonce(dial: u64, mut chance: [u8; 32]) -> [u8; 32] {
+    if let Some(number) = chance.first_chunk_mut() {
+        *number = dial.to_le_bytes();
+    }
+    chance
+}
+
+/// The number of the dial in the nonce of a `Hello`.
+pub(crate) fn dial_of(nonce: &[u8; 32]) -> u64 {
+    nonce.first_chunk().map_or(0, |number| u64::from_le_bytes(*number))
 }
 
 /// The versions that this code speaks.

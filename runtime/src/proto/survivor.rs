@@ -19,6 +19,8 @@ pub(crate) enum Existing {
         incarnation: Incarnation,
         /// Whether this node dialled it.
         dialled_by_me: bool,
+        /// Whether the peer dialled it, and later than the one that asks.
+        is_later: bool,
     },
 }
 
@@ -31,6 +33,16 @@ pub(crate) enum Admit {
     Replace,
     /// It is refused.
     Refuse(RefuseReason),
+}
+
+/// Whether a connection that this node has dialled, and that the peer has admitted, gives way to the one that stands.
+/// Both sides may have admitted, since an address does not always tell who is behind it. `standing` is the one's
+/// dialler: `None` for the peer, else whether this node dialled it later than the one in question.
+pub(crate) fn gives_way(me: &NodeId, peer: &NodeId, standing: Option<bool>) -> bool {
+    match standing {
+        None => peer < me,
+        Some(is_later) => is_later,
+    }
 }
 
 /// Decides about a connection that `peer` has dialled to this node, `me`.
@@ -48,7 +60,9 @@ pub(crate) fn admit(me: &NodeId, peer: &NodeId, incoming: Incarnation, existing:
         Existing::Up { incarnation, .. } if incoming < incarnation => {
             Admit::Refuse(RefuseReason::StaleIncarnation)
         }
-        Existing::Up { dialled_by_me: true, .. } if me < peer => Admit::Refuse(RefuseReason::Duplicate),
+        Existing::Up { dialled_by_me, is_later, .. } if is_later || (dialled_by_me && me < peer) => {
+            Admit::Refuse(RefuseReason::Duplicate)
+        }
         Existing::Up { .. } => Admit::Replace,
     }
 }

@@ -9,16 +9,15 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{CallError, Detail};
 use crate::service::context::{self, Inherited};
-use crate::service::deadlines::Parked;
+use crate::service::deadlines::{Parked, Tick};
 use crate::service::handle::Handle;
 use crate::service::message::Message;
 use crate::service::outbound::{self, Attempt, Delivery, Mode, Waiting};
 use crate::service::stub::Stub;
-use crate::time;
 
 /// A call that has not been made yet. It does nothing until it is awaited or sent.
 ///
@@ -62,7 +61,8 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let Self { handle, message, stub, timeout } = self;
         let Err(message) = outbound::send_at_once(&handle, message) else { return Ok(()) };
         let inherited = context::inherited();
-        let deadline = deadline(time::now(), timeout, &handle, &inherited);
+        let now = handle.host().deadlines.now();
+        let deadline = deadline(now, timeout, &handle, &inherited);
         let delivery = Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain };
         match outbound::attempt(&handle, message, &delivery) {
             Attempt::Done(_) => Ok(()),
@@ -73,19 +73,11 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
 }
 
 /// The call's own deadline, or that of the handler that makes it, whichever comes first.
-fn deadline<M>(
-    now: Instant,
-    timeout: Option<Duration>,
-    handle: &Handle<M>,
-    inherited: &Inherited,
-) -> Instant {
-    let timeout = timeout.unwrap_or(handle.host().call_timeout).min(LONGEST);
-    let own = now + timeout;
-    inherited.deadline.map_or(own, |parent| parent.min(own))
+fn deadline<M>(now: Tick, timeout: Option<Duration>, handle: &Handle<M>, inherited: &Inherited) -> Tick {
+    let host = handle.host();
+    let own = now.after(timeout.unwrap_or(host.call_timeout));
+    inherited.deadline.map_or(own, |parent| host.deadlines.tick(parent).min(own))
 }
-
-/// Longer timeouts mean this one: a hundred years, which no clock overflows.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl<R: Send + 'static, M: Message> IntoFuture for Call<R, M> {
     type Output = Result<R, CallError>;
@@ -164,15 +156,18 @@ struct Pending<R: Send + 'static, M: Message> {
     handle: Handle<M>,
     stub: &'static Stub<M, R>,
     mode: Mode,
+    /// Until it is handed over.
+    message: Option<M>,
+    timeout: Option<Duration>,
     state: State<R, M>,
     /// Set by the first poll.
-    deadline: Option<Instant>,
+    deadline: Option<Tick>,
     parked: Option<Parked>,
 }
 
 enum State<R: 'static, M: 'static> {
     /// Not polled yet.
-    New { message: M, timeout: Option<Duration> },
+    New,
     /// Waits for room.
     Room(outbound::WaitingRoom<R, M>),
     /// Waits for the reply.
@@ -187,13 +182,14 @@ impl<R: Send + 'static, M: Message> Unpin for Pending<R, M> {}
 impl<R: Send + 'static, M: Message> Pending<R, M> {
     fn new(call: Call<R, M>, mode: Mode) -> Self {
         let Call { handle, message, stub, timeout } = call;
-        Self { handle, stub, mode, state: State::New { message, timeout }, deadline: None, parked: None }
+        let (message, state) = (Some(message), State::New);
+        Self { handle, stub, mode, message, timeout, state, deadline: None, parked: None }
     }
 
     /// `Ok(None)` for a send.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, CallError>> {
-        if let State::New { .. } = self.state
-            && let Some(result) = self.begin()
+        if let Some(message) = self.message.take()
+            && let Some(result) = self.begin(message)
         {
             return Poll::Ready(result);
         }
@@ -209,18 +205,15 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
                     Poll::Ready(result) => return self.finish(result.map(Some)),
                     Poll::Pending => break,
                 },
-                State::New { .. } | State::Done => panic!("a call was polled after it had ended"),
+                State::New | State::Done => panic!("a call was polled after it had ended"),
             }
         }
         self.wait_until_deadline(cx)
     }
 
     /// Hands the message over, if that is possible at once.
-    fn begin(&mut self) -> Option<Result<Option<R>, CallError>> {
-        let State::New { message, timeout } = std::mem::replace(&mut self.state, State::Done) else {
-            return None;
-        };
-        let message = match self.mode {
+    fn begin(&mut self, message: M) -> Option<Result<Option<R>, CallError>> {
+        let mut message = match self.mode {
             // Most sends are done here, without a look at the clock.
             Mode::Send => match outbound::send_at_once(&self.handle, message) {
                 Ok(()) => return Some(Ok(None)),
@@ -229,12 +222,24 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             Mode::Call => message,
         };
         let inherited = context::inherited();
-        let now = time::now();
-        let deadline = deadline(now, timeout, &self.handle, &inherited);
+        let deadlines = &self.handle.host().deadlines;
+        let now = deadlines.now();
+        deadlines.saw(now);
+        let deadline = deadline(now, self.timeout, &self.handle, &inherited);
         if deadline <= now {
             return Some(Err(self.expired()));
         }
         self.deadline = Some(deadline);
+        if self.mode == Mode::Call && inherited.chain.is_empty() {
+            // Most calls are done here: to an instance of this node, from outside any handler.
+            match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
+                Ok(waiting) => {
+                    self.state = State::Reply(waiting);
+                    return None;
+                }
+                Err(back) => message = back,
+            }
+        }
         let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain: inherited.chain };
         match outbound::attempt(&self.handle, message, &delivery) {
             Attempt::Done(Some(waiting)) => self.state = State::Reply(waiting),
@@ -254,7 +259,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             return Poll::Pending;
         };
         let node_ended = deadlines.is_closed();
-        if time::now() < deadline && !node_ended {
+        if deadlines.now() < deadline && !node_ended {
             deadlines.repark(parked, cx.waker());
             return Poll::Pending;
         }

@@ -100,6 +100,11 @@ impl Chain {
         })
     }
 
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn push(&self, address: Address, handler: Handler, exclusive: bool) -> Self {
         Self(Some(Arc::new(Node { address, handler, exclusive, behind: self.clone() })))
     }

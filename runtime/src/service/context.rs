@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use crate::id::{Address, NodeId};
 use crate::port::Link;
 use crate::service::chain::Chain;
+use crate::service::deadlines::Tick;
 use crate::service::handle::ServiceHandle;
 use crate::service::instance::Core;
 use crate::service::message::{Meta, Method};
@@ -39,7 +40,7 @@ pub(crate) enum Caller {
 pub struct Scope {
     core: Arc<Core>,
     method: &'static Method,
-    deadline: Option<Instant>,
+    deadline: Option<Tick>,
     caller: Caller,
     chain: Chain,
 }
@@ -63,8 +64,13 @@ impl Scope {
         Context { scope: self.clone(), cancelled: self.core.scope_token().child_token() }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Tick> {
         self.deadline
+    }
+
+    /// Whether the caller is on this node.
+    pub(crate) fn is_from_here(&self) -> bool {
+        matches!(self.caller, Caller::Here)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -100,7 +106,7 @@ pub(crate) fn inherited() -> Inherited {
     CURRENT.with_borrow(|scope| match scope {
         None => Inherited::default(),
         Some(scope) => Inherited {
-            deadline: scope.deadline,
+            deadline: scope.deadline.map(|deadline| scope.core.host().deadlines.instant(deadline)),
             chain: scope.chain.with(scope.core.address(), scope.core.interface(), scope.method),
         },
     })
@@ -148,7 +154,7 @@ impl Context {
 
     /// When the caller stops waiting. `None` for a send and in a hook. Calls made by this handler end by then too.
     pub fn deadline(&self) -> Option<Instant> {
-        self.scope.deadline
+        self.scope.deadline.map(|deadline| self.scope.core.host().deadlines.instant(deadline))
     }
 
     /// Whether the caller has given up (its future was dropped, or its deadline passed) or the instance ends.

@@ -30,6 +30,9 @@ const TIDYING: u64 = u64::MAX - 1;
 /// After how long a caller that was woken and has not run yet is woken again.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// See [`Deadlines::is_far`]: 10 s in nanoseconds. Only a thread that stood still for that long could deceive it.
+const FAR: u64 = 10_000_000_000;
+
 /// After how long without callers the wakers in free places are dropped: they keep the memory of ended tasks.
 const TIDY_AFTER: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,8 @@ pub(crate) struct Deadlines {
     next_look: AtomicU64,
     /// Tells the task that somebody parked with an earlier deadline.
     earlier: Notify,
+    /// The latest time at which a call was seen to begin, in nanoseconds since `start`.
+    seen: AtomicU64,
     /// Set when the task has ended, with its node: nobody would be woken any more.
     closed: AtomicBool,
 }
@@ -78,6 +83,24 @@ struct Waiting {
     waker: Waker,
 }
 
+/// A time of one node: nanoseconds since its start. Read from the clock once, then compared as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    /// The time `duration` later.
+    #[inline]
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos).min(TIDYING - 1))
+    }
+
+    /// How long until `later`; zero if that has passed.
+    pub(crate) fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
 /// A caller's place. It must be given back with [`Deadlines::unpark`].
 #[derive(Debug)]
 #[must_use]
@@ -97,13 +120,32 @@ impl Deadlines {
             overflow: Mutex::default(),
             next_look: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
+            seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }
 
+    /// The present.
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        self.tick(time::now())
+    }
+
+    /// A time of the clock as this node counts it.
+    #[inline]
+    pub(crate) fn tick(&self, at: Instant) -> Tick {
+        let nanos = at.saturating_duration_since(self.start).as_nanos();
+        Tick(u64::try_from(nanos).unwrap_or(u64::MAX).min(TIDYING - 1))
+    }
+
+    /// A time of this node as the clock tells it.
+    pub(crate) fn instant(&self, at: Tick) -> Instant {
+        self.start + Duration::from_nanos(at.0)
+    }
+
     /// Wakes `waker` soon after `deadline`, unless it is unparked before.
-    pub(crate) fn park(&self, deadline: Instant, waker: &Waker) -> Parked {
-        let deadline = self.nanos(deadline);
+    pub(crate) fn park(&self, deadline: Tick, waker: &Waker) -> Parked {
+        let deadline = deadline.0;
         let index = place_of(waker);
         let spot = if self.places[index].take(deadline, waker) {
             Spot::Place(index)
@@ -144,6 +186,19 @@ impl Deadlines {
         }
     }
 
+    /// Notes the time, which somebody has just read.
+    #[inline]
+    pub(crate) fn saw(&self, now: Tick) {
+        self.seen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether a deadline is so far ahead that nobody needs to read the clock for it: more than [`FAR`] after the last
+    /// time that was noted. The time is noted when a call begins and when the deadline of one that waits here passes.
+    #[inline]
+    pub(crate) fn is_far(&self, deadline: Tick) -> bool {
+        deadline.0 > self.seen.load(Ordering::Relaxed).saturating_add(FAR)
+    }
+
     /// Whether the node has ended: who waits here would wait for ever.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
@@ -166,7 +221,7 @@ impl Deadlines {
                 tokio::select! {
                     biased;
                     () = self.earlier.notified() => {}
-                    () = time::sleep_until(self.start + Duration::from_nanos(at)) => {}
+                    () = time::sleep_until(self.instant(Tick(at))) => {}
                 }
             } else if time::timeout(TIDY_AFTER, self.earlier.notified()).await.is_none() {
                 self.places.iter().for_each(Place::tidy);
@@ -177,8 +232,9 @@ impl Deadlines {
 
     /// Wakes the callers whose time has come; says when the next one's comes.
     fn wake_due(&self) -> Option<u64> {
-        let now = self.nanos(time::now());
-        let again = self.nanos(time::now() + AGAIN);
+        let now = self.now();
+        self.saw(now);
+        let (now, again) = (now.0, now.after(AGAIN).0);
         let mut next = None;
         let mut soonest = |at: u64| next = Some(next.map_or(at, |next: u64| next.min(at)));
         for place in &self.places {
@@ -217,11 +273,6 @@ impl Deadlines {
 
     fn overflow(&self) -> MutexGuard<'_, Overflow> {
         self.overflow.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn nanos(&self, at: Instant) -> u64 {
-        let nanos = at.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX).min(TIDYING - 1)
     }
 
     /// How many callers are parked.
@@ -352,7 +403,7 @@ mod tests {
                 return Poll::Ready(());
             }
             match &parked {
-                None => parked = Some(deadlines.park(deadline, cx.waker())),
+                None => parked = Some(deadlines.park(deadlines.tick(deadline), cx.waker())),
                 Some(parked) => deadlines.repark(parked, cx.waker()),
             }
             Poll::Pending
@@ -406,7 +457,7 @@ mod tests {
         let far = time::now() + Duration::from_secs(60);
         for _ in 0..100 {
             let waits = time::timeout(Duration::from_millis(1), async {
-                let parked = poll_fn(|cx| Poll::Ready(deadlines.park(far, cx.waker()))).await;
+                let parked = poll_fn(|cx| Poll::Ready(deadlines.park(deadlines.tick(far), cx.waker()))).await;
                 deadlines.unpark(parked);
             });
             waits.await;

@@ -74,7 +74,8 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             };
             return answer.fail(&CallError::Deadlock(chain.describe(callee)));
         }
-        let deadline = head.remaining.map(|remaining| now + remaining);
+        let now = self.local.host().deadlines.tick(now);
+        let deadline = head.remaining.map(|remaining| now.after(remaining));
         let meta = Meta { deadline, chain, caller: Caller::Peer(Arc::clone(link)) };
         let envelope = Envelope { message, meta };
         let taken = if head.wants_reply && circle == Circle::Reentrant {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: whatever was taken in is either handed to the instance or answered.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -78,19 +78,20 @@ impl<M: Message> Inbox<M> {
         self.local.pop_reentrant().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Runs a handler that nothing may run beside. Should the instance be asked to stop meanwhile, what waits is
+    /// Polls a handler that nothing may run beside. Should the instance be asked to stop meanwhile, what waits is
     /// answered at once.
-    pub(crate) async fn beside<F: Future>(&mut self, handler: F) -> F::Output {
-        let mut handler = pin!(handler);
-        poll_fn(|cx| {
-            let polled = handler.as_mut().poll(cx);
-            if polled.is_pending() {
-                self.register(cx.waker());
-                self.close_if_stopping();
-            }
-            polled
-        })
-        .await
+    #[inline]
+    pub(crate) fn poll_beside<F: Future>(
+        &mut self,
+        handler: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        let polled = handler.poll(cx);
+        if polled.is_pending() {
+            self.register(cx.waker());
+            self.close_if_stopping();
+        }
+        polled
     }
 
     /// Closes if the instance was asked to stop; gives whether it was.

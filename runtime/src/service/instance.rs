@@ -281,8 +281,9 @@ async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> St
         let method = envelope.message.method();
         if method.is_exclusive() {
             let scope = scope_of(method, envelope.meta);
-            let handler = service.run_exclusive(envelope.message, scope);
-            if let Some(message) = inbox.beside(handler).await.panic() {
+            let mut handler = pin!(service.run_exclusive(envelope.message, scope));
+            let outcome = poll_fn(|cx| inbox.poll_beside(handler.as_mut(), cx)).await;
+            if let Some(message) = outcome.panic() {
                 return StopReason::Panicked(message);
             }
             continue;

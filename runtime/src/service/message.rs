@@ -2,8 +2,6 @@
 //!
 //! Invariant: no task and no queue here; a message is a value.
 
-use std::time::Instant;
-
 use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +10,7 @@ use crate::id::MethodId;
 use crate::proto::codec::{self, CodecError};
 use crate::service::chain::Chain;
 use crate::service::context::Caller;
+use crate::service::deadlines::Tick;
 use crate::service::handle::ServiceHandle;
 use crate::service::reply::ReplyPath;
 
@@ -221,7 +220,7 @@ pub(crate) struct Envelope<M> {
 #[derive(Debug, Default)]
 pub(crate) struct Meta {
     /// When it is too late to begin. A send has none once it is in the mailbox.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Tick>,
     /// The handlers that wait for this message's reply, the nearest first.
     pub(crate) chain: Chain,
     /// Who called.

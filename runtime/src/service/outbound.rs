@@ -6,7 +6,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -17,12 +16,12 @@ use crate::id::{Address, RequestId};
 use crate::port::{self, Head, Link};
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
+use crate::service::deadlines::Tick;
 use crate::service::handle::{Handle, Remote, Target};
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Encoder, Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
 use crate::service::stub::{Decode, Stub};
-use crate::time;
 
 /// Whether a reply is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(crate) enum Mode {
 pub(crate) struct Delivery<M: 'static, R: 'static> {
     pub(crate) stub: &'static Stub<M, R>,
     pub(crate) mode: Mode,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Tick,
     /// The handlers that wait for it, if it is a call.
     pub(crate) chain: Chain,
 }
@@ -62,6 +61,25 @@ pub(crate) fn send_at_once<M: Message>(handle: &Handle<M>, message: M) -> Result
     let Target::Local(local) = handle.target() else { return Err(message) };
     match local.try_send(Envelope { message, meta: Meta::default() }) {
         Ok(()) => Ok(()),
+        Err(Refused::Full(envelope) | Refused::Closed(envelope)) => Err(envelope.message),
+    }
+}
+
+/// Puts a call for which no handler waits into the mailbox of a local instance, if that is all there is to it; else
+/// gives the message back.
+#[inline]
+pub(crate) fn call_at_once<R, M: Message>(
+    handle: &Handle<M>,
+    mut message: M,
+    stub: &'static Stub<M, R>,
+    deadline: Tick,
+) -> Result<Waiting<R>, M> {
+    let Target::Local(local) = handle.target() else { return Err(message) };
+    let (sender, receiver) = oneshot::channel();
+    *(stub.reply)(&mut message) = Reply::local(sender);
+    let meta = Meta { deadline: Some(deadline), ..Meta::default() };
+    match local.try_send(Envelope { message, meta }) {
+        Ok(()) => Ok(Waiting::Local(receiver)),
         Err(Refused::Full(envelope) | Refused::Closed(envelope)) => Err(envelope.message),
     }
 }
@@ -215,7 +233,7 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
             Mode::Send => (None, None, None),
             Mode::Call => {
                 let (slot, receiver) = oneshot::channel();
-                let remaining = self.deadline.saturating_duration_since(time::now());
+                let remaining = remote.host.deadlines.now().until(self.deadline);
                 (Some(slot), Some(receiver), Some(remaining))
             }
         };

@@ -9,8 +9,12 @@ use crate::proto::survivor::{Admit, Existing, admit};
 #[test]
 fn the_rule_is_the_one_that_was_published() {
     let (a, b) = (NodeId::new("a").unwrap(), NodeId::new("b").unwrap());
-    let up =
-        |incarnation, dialled_by_me| Existing::Up { incarnation: Incarnation(incarnation), dialled_by_me };
+    let up = |incarnation, dialled_by_me| Existing::Up {
+        incarnation: Incarnation(incarnation),
+        dialled_by_me,
+        is_later: false,
+    };
+    let later = Existing::Up { incarnation: Incarnation(5), dialled_by_me: false, is_later: true };
     let duplicate = Admit::Refuse(RefuseReason::Duplicate);
     let stale = Admit::Refuse(RefuseReason::StaleIncarnation);
     for (me, peer, existing, expected) in [
@@ -24,6 +28,8 @@ fn the_rule_is_the_one_that_was_published() {
         (&a, &b, up(5, false), Admit::Replace),
         (&b, &a, up(5, false), Admit::Replace),
         (&a, &b, up(5, true), duplicate),
+        (&a, &b, later, duplicate),
+        (&b, &a, later, duplicate),
         (&b, &a, up(5, true), Admit::Replace),
     ] {
         assert_eq!(
@@ -127,7 +133,12 @@ impl World {
             Has::Nothing => Existing::None,
             Has::Dial(_) => Existing::Dialing,
             Has::Up(up) => {
-                Existing::Up { incarnation: Incarnation(1), dialled_by_me: self.links[up].dialler == node }
+                let dialled_by_me = self.links[up].dialler == node;
+                Existing::Up {
+                    incarnation: Incarnation(1),
+                    dialled_by_me,
+                    is_later: !dialled_by_me && up > link,
+                }
             }
         };
         let answer = match admit(&names[node], &names[1 - node], Incarnation(1), existing) {
