@@ -33,7 +33,7 @@ struct Counter {
 }
 
 // A call from a peer that finds the mailbox full is refused: there must be room for all that are in flight.
-#[service(mailbox = 2048)]
+#[service(mailbox = 1024)]
 impl Counter {
     /// Adds `by` and returns the new total.
     pub async fn add(&mut self, by: u64) -> u64 {
