@@ -68,6 +68,7 @@ impl Chain {
     }
 
     /// What this chain says about a call to `callee`.
+    #[inline]
     pub(crate) fn circle(&self, callee: &Address, exclusive: bool) -> Circle {
         let mut found = Circle::None;
         for link in self.iter().filter(|link| link.address == *callee) {
@@ -101,6 +102,7 @@ impl Chain {
     }
 
     /// Whether nobody waits.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -64,15 +64,18 @@ impl Scope {
         Context { scope: self.clone(), cancelled: self.core.scope_token().child_token() }
     }
 
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Tick> {
         self.deadline
     }
 
     /// Whether the caller is on this node.
+    #[inline]
     pub(crate) fn is_from_here(&self) -> bool {
         matches!(self.caller, Caller::Here)
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -102,6 +105,7 @@ pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
 }
 
 /// What a call made here and now inherits: nothing, outside a handler.
+#[inline]
 pub(crate) fn inherited() -> Inherited {
     CURRENT.with_borrow(|scope| match scope {
         None => Inherited::default(),

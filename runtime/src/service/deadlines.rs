@@ -96,6 +96,7 @@ impl Tick {
     }
 
     /// How long until `later`; zero if that has passed.
+    #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {
         Duration::from_nanos(later.0.saturating_sub(self.0))
     }
@@ -144,6 +145,7 @@ impl Deadlines {
     }
 
     /// Wakes `waker` soon after `deadline`, unless it is unparked before.
+    #[inline]
     pub(crate) fn park(&self, deadline: Tick, waker: &Waker) -> Parked {
         let deadline = deadline.0;
         let index = place_of(waker);
@@ -176,6 +178,7 @@ impl Deadlines {
 
     /// Gives the place back.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
+    #[inline]
     pub(crate) fn unpark(&self, parked: Parked) {
         match parked.0 {
             Spot::Place(index) => self.places[index].deadline.store(FREE, Ordering::Release),
@@ -200,6 +203,7 @@ impl Deadlines {
     }
 
     /// Whether the node has ended: who waits here would wait for ever.
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
@@ -371,11 +375,13 @@ impl Overflow {
 }
 
 /// What tells one waker from another.
+#[inline]
 fn identity(waker: &Waker) -> (usize, usize) {
     (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
 }
 
 /// The place of a task, by its address: Fibonacci hashing (Knuth, The Art of Computer Programming, vol. 3, 6.4).
+#[inline]
 fn place_of(waker: &Waker) -> usize {
     let hash = (waker.data().addr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     usize::try_from(hash >> 56).unwrap_or(0) & (PLACES - 1)

@@ -52,6 +52,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    #[inline]
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
@@ -66,6 +67,7 @@ impl Core {
         self.interface
     }
 
+    #[inline]
     pub(crate) fn host(&self) -> &Arc<Host> {
         &self.host
     }
@@ -99,10 +101,12 @@ impl Core {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
+    #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
