@@ -86,6 +86,24 @@ impl Process {
 async fn signal(pid: u32, signal: &str) {
     let status = tokio::process::Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
     assert!(within(LIMIT, "kill", status).await.unwrap().success(), "kill -{signal} {pid}");
+    if signal == "STOP" {
+        // The signal is sent, and each thread stops when it next comes to it.
+        let stopped = async {
+            while !every_thread_is_stopped(pid) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        within(LIMIT, "the stop", stopped).await;
+    }
+}
+
+/// Whether the system says so of each thread of a process. Where it cannot be asked, yes.
+fn every_thread_is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+    })
 }
 
 /// Where an example is, in the profile of this test. The first caller builds them all.

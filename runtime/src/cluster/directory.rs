@@ -2,8 +2,7 @@
 //!
 //! Invariant: values and decisions only; what a peer says is applied by its connection's owner.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
@@ -18,6 +17,8 @@ pub(crate) struct Directory {
     me: (NodeId, Incarnation),
     own: BTreeMap<String, Entry>,
     peers: BTreeMap<NodeId, (Incarnation, BTreeMap<String, Entry>)>,
+    /// What `own` and `peers` say together, kept name by name as they change.
+    names: HashMap<Arc<str>, Arc<[Candidate]>>,
 }
 
 /// One name on one node.
@@ -49,7 +50,7 @@ impl Snapshot {
 
 impl Directory {
     pub(crate) fn new(me: NodeId, incarnation: Incarnation) -> Self {
-        Self { me: (me, incarnation), own: BTreeMap::new(), peers: BTreeMap::new() }
+        Self { me: (me, incarnation), own: BTreeMap::new(), peers: BTreeMap::new(), names: HashMap::new() }
     }
 
     /// Sets this node's instances of a name; without instances the name goes. Gives what the peers are to be told, or
@@ -67,6 +68,7 @@ impl Directory {
         } else if self.own.insert(name.to_owned(), entry.clone()) == Some(entry) {
             return None;
         }
+        self.refresh(name);
         Some(Names { complete: false, entries: vec![told] })
     }
 
@@ -78,52 +80,69 @@ impl Directory {
 
     /// A peer said something of itself. Gives whether anything changed.
     pub(crate) fn apply(&mut self, peer: &NodeId, incarnation: Incarnation, names: Names) -> bool {
-        let known = self.peers.entry(peer.clone()).or_insert_with(|| (incarnation, BTreeMap::new()));
-        if known.0 != incarnation {
-            *known = (incarnation, BTreeMap::new());
+        let another_life = self.peers.get(peer).is_some_and(|(known, _)| *known != incarnation);
+        let mut changed: BTreeSet<String> = BTreeSet::new();
+        if another_life || names.complete {
+            let before = self.peers.remove(peer).map(|(_, names)| names).unwrap_or_default();
+            changed.extend(before.into_keys());
         }
-        let before = if names.complete { std::mem::take(&mut known.1) } else { BTreeMap::new() };
-        let mut changed = false;
+        let known = &mut self.peers.entry(peer.clone()).or_insert_with(|| (incarnation, BTreeMap::new())).1;
         for NameEntry { name, interface, instances } in names.entries {
             if instances.is_empty() {
-                changed |= known.1.remove(&name).is_some();
-            } else if known.1.len() < MAX_NAMES_PER_PEER || known.1.contains_key(&name) {
-                let entry = Entry { interface: interface.into(), instances };
-                changed |= known.1.insert(name, entry.clone()) != Some(entry);
+                known.remove(&name);
+            } else if known.len() < MAX_NAMES_PER_PEER || known.contains_key(&name) {
+                known.insert(name.clone(), Entry { interface: interface.into(), instances });
             }
+            changed.insert(name);
         }
-        if names.complete { before != known.1 } else { changed }
+        changed.iter().fold(false, |any, name| self.refresh(name) | any)
     }
 
     /// A peer is gone, and what it ran with it. Gives whether anything changed.
     pub(crate) fn remove_peer(&mut self, peer: &NodeId, incarnation: Incarnation) -> bool {
-        let is_that_life = self.peers.get(peer).is_some_and(|(known, _)| *known == incarnation);
-        is_that_life && self.peers.remove(peer).is_some_and(|(_, names)| !names.is_empty())
+        if self.peers.get(peer).is_none_or(|(known, _)| *known != incarnation) {
+            return false;
+        }
+        let names = self.peers.remove(peer).map(|(_, names)| names).unwrap_or_default();
+        names.keys().fold(false, |any, name| self.refresh(name) | any)
     }
 
     /// The names as they are now.
     pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot { names: self.names.clone() }
+    }
+
+    /// Puts together anew what is known of one name. Gives whether that changed anything.
+    fn refresh(&mut self, name: &str) -> bool {
         let (me, incarnation) = &self.me;
-        let own = self.own.iter().map(|(name, entry)| (me, *incarnation, name, entry));
-        let peers = self.peers.iter().flat_map(|(node, (incarnation, names))| {
-            names.iter().map(move |(name, entry)| (node, *incarnation, name, entry))
+        let own = self.own.get(name).map(|entry| (me, *incarnation, entry));
+        let peers = self
+            .peers
+            .iter()
+            .filter_map(|(node, (incarnation, names))| Some((node, *incarnation, names.get(name)?)));
+        let mut candidates: Vec<Candidate> = own
+            .into_iter()
+            .chain(peers)
+            .flat_map(|(node, incarnation, entry)| {
+                entry.instances.iter().map(move |&instance| Candidate {
+                    address: Address { node: node.clone(), incarnation, instance },
+                    interface: Arc::clone(&entry.interface),
+                })
+            })
+            .collect();
+        candidates.sort_by(|a, b| {
+            let (a, b) = (&a.address, &b.address);
+            a.node.cmp(&b.node).then(a.instance.cmp(&b.instance))
         });
-        let mut names: HashMap<&str, Vec<Candidate>> = HashMap::new();
-        for (node, incarnation, name, entry) in own.chain(peers) {
-            let candidates = entry.instances.iter().map(|&instance| Candidate {
-                address: Address { node: node.clone(), incarnation, instance },
-                interface: Arc::clone(&entry.interface),
-            });
-            names.entry(name).or_default().extend(candidates);
+        if self.names.get(name).map_or(&[][..], |known| known) == candidates {
+            return false;
         }
-        let sorted = names.into_iter().map(|(name, mut candidates)| {
-            candidates.sort_by(|a, b| {
-                let key = |c: &Candidate| (c.address.node.clone(), c.address.instance);
-                key(a).cmp(&key(b))
-            });
-            (Arc::from(name), Arc::from(candidates))
-        });
-        Snapshot { names: sorted.collect() }
+        if candidates.is_empty() {
+            self.names.remove(name);
+        } else {
+            self.names.insert(name.into(), candidates.into());
+        }
+        true
     }
 }
 
