@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::cluster::directory::{Directory, Snapshot};
 use crate::cluster::introductions::Introductions;
 use crate::id::{Incarnation, InstanceId, NodeId};
-use crate::net::peers::{News, PeerEvent};
+use crate::net::news::{News, PeerEvent};
 use crate::port::Link;
 use crate::proto::frame::Frame;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::net::driver::{Driver, Surroundings};
 use crate::net::io::Transport;
-use crate::net::peers::{Dialled, News};
+use crate::net::news::{Dialled, News};
 use crate::proto::connection::Connection;
 use crate::proto::settings::{ConnectionConfig, hello_nonce};
 use crate::{random, time};

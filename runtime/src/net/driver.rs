@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 use crate::error::CallError;
 use crate::net::framing::{self, Frames, ReadError};
 use crate::net::io::Stream;
-use crate::net::peers::{Dialled, News, Ticket};
+use crate::net::news::{Dialled, News, Order, Ticket};
 use crate::port::{Inbox, Link, Peer};
 use crate::proto::connection::{CloseReason, Connection, Event};
 use crate::proto::frame::{Refuse, RefuseReason, Request};
@@ -37,17 +37,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a retired connection stays after its last request, for one that is still on the wire.
 const RETIREMENT: Duration = Duration::from_millis(500);
-
-/// What the peers' task tells a driver.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Say goodbye and close.
-    Close(String),
-    /// Ask the peer whether it is there: there is a reason to doubt it.
-    Probe,
-    /// Another connection to the same peer took this one's place: close when nothing is under way.
-    Retire,
-}
 
 /// What a driver shares with the rest of its node.
 #[derive(Debug, Clone)]

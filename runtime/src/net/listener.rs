@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::net::dialer::Wiring;
 use crate::net::driver::Driver;
 use crate::net::io::Listener;
-use crate::net::peers::Dialled;
+use crate::net::news::Dialled;
 use crate::proto::connection::Connection;
 use crate::{random, time};
 

@@ -5,4 +5,5 @@ pub(crate) mod driver;
 pub(crate) mod framing;
 pub(crate) mod io;
 pub(crate) mod listener;
+pub(crate) mod news;
 pub(crate) mod peers;

@@ -15,64 +15,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
-use crate::net::driver::Order;
+use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
 use crate::policy::backoff::Backoff;
 use crate::port::{Link, Links};
 use crate::proto::connection::CloseReason;
-use crate::proto::frame::{Members, Names, Refuse, RefuseReason};
+use crate::proto::frame::{Refuse, RefuseReason};
 use crate::proto::survivor::{self, Admit, Existing};
 use crate::{random, time};
 
 /// How often an address that only a peer told of is dialled in vain before it is forgotten.
 const GIVE_UP_AFTER: u32 = 10;
-
-/// Who made a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Dialled {
-    /// This node, at this address.
-    ByMe(Arc<str>),
-    ByPeer,
-}
-
-/// A connection, for the table.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    pub(crate) link: Arc<Link>,
-    pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) dialled: Dialled,
-    /// The number of the dial in its dialler's life.
-    pub(crate) number: u64,
-}
-
-/// What the peers' task is told.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// A peer has proven who it is and asks to be let in.
-    Admit(Ticket, oneshot::Sender<Result<(), Refuse>>),
-    /// A connection that this node dialled stands.
-    Up(Ticket),
-    /// A connection has ended. Without a link it was never established.
-    Down { link: Option<Arc<Link>>, dialled: Dialled, address: String, reason: CloseReason },
-    /// An address did not answer.
-    DialFailed { address: Arc<str>, error: String },
-    /// A peer told its names.
-    Names(Arc<Link>, Names),
-    /// A peer told which nodes it knows.
-    Members(Arc<Link>, Members),
-    /// Connect to this address, which a peer told of.
-    Dial(Arc<str>),
-    /// The node shuts down: say goodbye to everybody. Answered when every connection has ended.
-    Close(oneshot::Sender<()>),
-}
-
-/// What the cluster is told.
-#[derive(Debug)]
-pub(crate) enum PeerEvent {
-    Up(Arc<Link>),
-    Down(Arc<Link>),
-    Names(Arc<Link>, Names),
-    Members(Members),
-}
 
 /// The connections that stand, for everybody to read.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::error::ShutdownError;
-use crate::net::peers::News;
+use crate::net::news::News;
 use crate::node::node::Node;
 use crate::time;
 

@@ -1,0 +1,70 @@
+//! What drivers, dials, the peers' task and the cluster's tell each other.
+//!
+//! Invariant: words only; who acts on them is elsewhere.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::port::Link;
+use crate::proto::connection::CloseReason;
+use crate::proto::frame::{Members, Names, Refuse};
+
+/// Who made a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Dialled {
+    /// This node, at this address.
+    ByMe(Arc<str>),
+    ByPeer,
+}
+
+/// A connection, for the table.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) link: Arc<Link>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) dialled: Dialled,
+    /// The number of the dial in its dialler's life.
+    pub(crate) number: u64,
+}
+
+/// What the peers' task is told.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A peer has proven who it is and asks to be let in.
+    Admit(Ticket, oneshot::Sender<Result<(), Refuse>>),
+    /// A connection that this node dialled stands.
+    Up(Ticket),
+    /// A connection has ended. Without a link it was never established.
+    Down { link: Option<Arc<Link>>, dialled: Dialled, address: String, reason: CloseReason },
+    /// An address did not answer.
+    DialFailed { address: Arc<str>, error: String },
+    /// A peer told its names.
+    Names(Arc<Link>, Names),
+    /// A peer told which nodes it knows.
+    Members(Arc<Link>, Members),
+    /// Connect to this address, which a peer told of.
+    Dial(Arc<str>),
+    /// The node shuts down: say goodbye to everybody. Answered when every connection has ended.
+    Close(oneshot::Sender<()>),
+}
+
+/// What the cluster is told.
+#[derive(Debug)]
+pub(crate) enum PeerEvent {
+    Up(Arc<Link>),
+    Down(Arc<Link>),
+    Names(Arc<Link>, Names),
+    Members(Members),
+}
+
+/// What the peers' task tells a driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Say goodbye and close.
+    Close(String),
+    /// Ask the peer whether it is there: there is a reason to doubt it.
+    Probe,
+    /// Another connection to the same peer took this one's place: close when nothing is under way.
+    Retire,
+}
