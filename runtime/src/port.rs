@@ -24,6 +24,10 @@ use crate::proto::inbound::{CancelOutcome, Inbound, Insert};
 /// How many bytes may wait for the socket before callers wait for room.
 const SEND_BUFFER: usize = 1024 * 1024;
 
+/// How many bytes may wait for the socket in all, replies and control frames included, which nobody waits to write. A
+/// peer that lets more gather asks without reading, and is cut off.
+const OVERRUN: usize = 256 * 1024 * 1024;
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -266,6 +270,11 @@ impl Link {
             self.room.notify_waiters();
         }
         true
+    }
+
+    /// Whether so much waits to be written that the peer must be cut off.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.state().out.len() > OVERRUN
     }
 
     /// Ends when something may wait to be written. Cancel safe.

@@ -112,6 +112,10 @@ impl Driver {
             if let Some(reason) = self.handle_events().await {
                 break reason;
             }
+            if self.link.as_ref().is_some_and(|link| link.is_overrun()) {
+                self.connection.close(time::now(), "the peer does not read what it asks for");
+                continue;
+            }
             self.fill();
             self.arm();
             let wake = self.wait().await;
@@ -340,6 +344,7 @@ fn poll_frames(
 ) -> Poll<Result<usize, ReadError>> {
     let mut count = 0;
     let mut now = None;
+    let had = frames.read_buffer().len();
     while count < BATCH {
         frames.decoder_mut().limit = connection.limit();
         match Pin::new(&mut *frames).poll_next(cx) {
@@ -351,7 +356,12 @@ fn poll_frames(
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
             Poll::Ready(None) | Poll::Pending if count > 0 => break,
             Poll::Ready(None) => return Poll::Ready(Ok(0)),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                if frames.read_buffer().len() > had {
+                    connection.handle_part(time::now());
+                }
+                return Poll::Pending;
+            }
         }
     }
     Poll::Ready(Ok(count))

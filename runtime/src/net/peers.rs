@@ -46,6 +46,9 @@ impl PeerTable {
 /// Tells everybody outside what happened.
 pub(crate) type Publish = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// The most addresses that are dialled at a time. What peers tell of beyond that is passed over.
+const MAX_DIALS: usize = 4096;
+
 /// The task's state.
 pub(crate) struct Peers {
     me: NodeId,
@@ -161,7 +164,7 @@ impl Peers {
                 }
             }
             News::Dial(address) => {
-                if !self.is_closing {
+                if !self.is_closing && self.dials.len() < MAX_DIALS {
                     self.add_dial(address, false);
                 }
             }

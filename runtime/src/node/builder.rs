@@ -19,6 +19,7 @@ use crate::net::listener;
 use crate::net::peers::{PeerTable, Peers, Publish};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
+use crate::proto::codec::LARGE;
 use crate::proto::settings::{ConnectionConfig, Identity};
 use crate::service::host::Host;
 use crate::time;
@@ -30,7 +31,7 @@ const MAX_CLUSTER: usize = 128;
 const NEWS: usize = 1024;
 
 /// The smallest and the largest `max_message`.
-const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, 1 << 30);
+const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, LARGE);
 
 /// What surrounds the arguments of a message in its frame, at most.
 const AROUND_A_MESSAGE: usize = 64 * 1024;
@@ -129,7 +130,7 @@ impl NodeBuilder {
     }
 
     /// The largest message that this node takes from a peer, in bytes of its encoded arguments or reply. Between 64 KiB
-    /// and 1 GiB. Default: 64 MiB.
+    /// and 64 MiB. Default: 64 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self

@@ -32,15 +32,25 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut BytesMut) -> Re
 /// # Errors
 /// [`CodecError::Decode`] if the payload is not a `T`, or claims a length beyond the bound;
 /// [`CodecError::Trailing`] if bytes are left over.
-#[expect(clippy::disallowed_methods, reason = "this file is the owner of the payload codec")]
 pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
-    let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
-    let (value, used) = bincode::serde::decode_from_slice(payload, config)
-        .map_err(|error| CodecError::Decode(error.to_string()))?;
+    let result = match payload.len() {
+        size if size <= SMALL => decode_within::<T, { MEMORY_PER_BYTE * SMALL }>(payload),
+        size if size <= MEDIUM => decode_within::<T, { MEMORY_PER_BYTE * MEDIUM }>(payload),
+        _ => decode_within::<T, { MEMORY_PER_BYTE * LARGE }>(payload),
+    };
+    let (value, used) = result.map_err(|error| CodecError::Decode(error.to_string()))?;
     match payload.len() - used {
         0 => Ok(value),
         left => Err(CodecError::Trailing(left)),
     }
+}
+
+/// The codec reserves what a string claims before it reads it; `LIMIT` bounds that.
+#[expect(clippy::disallowed_methods, reason = "this file is the owner of the payload codec")]
+fn decode_within<T: DeserializeOwned, const LIMIT: usize>(
+    payload: &[u8],
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    bincode::serde::decode_from_slice(payload, bincode::config::standard().with_limit::<LIMIT>())
 }
 
 /// Why a payload could not be written or read.
@@ -67,9 +77,15 @@ impl bincode::enc::write::Writer for Appender<'_> {
     }
 }
 
-/// The most bytes that a decode may claim, counted as the values take them in memory, not on the wire: a small
-/// number is one byte on the wire and eight in memory. Hence eight times the largest frame limit, 64 MiB.
-const DECODE_LIMIT: usize = 8 * (64 << 20);
+/// The most bytes that a decode may claim for each byte of its payload. They are counted as the values take them in
+/// memory: a small number is one byte on the wire and up to sixteen in memory.
+const MEMORY_PER_BYTE: usize = 16;
+
+/// The sizes of payload, in bytes, between which the bound grows. It is a constant to the codec.
+const SMALL: usize = 16 << 10;
+const MEDIUM: usize = 1 << 20;
+/// The largest payload that a node can be set to take.
+pub(crate) const LARGE: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -84,6 +84,14 @@ impl Connection {
         }
     }
 
+    /// A part of a frame has come: a large one may take long, and the peer is there.
+    #[inline]
+    pub(crate) fn handle_part(&mut self, now: Instant) {
+        if let State::Established(liveness) = &mut self.state {
+            liveness.received(now);
+        }
+    }
+
     /// What has come is not a frame.
     pub(crate) fn handle_error(&mut self, _now: Instant, error: &FrameError) {
         self.break_off(error.to_string());
