@@ -280,7 +280,7 @@ async fn a_setting_that_cannot_be_used_is_named() {
             |node| node.silence(Duration::from_secs(1)),
             "setting `silence`: is 1s; more than the heartbeat of 1s",
         ),
-        (|node| node.max_message(1), "setting `max_message`: is 1 bytes; 65536 to 1073741824"),
+        (|node| node.max_message(1), "setting `max_message`: is 1 bytes; 65536 to 67108864"),
         (|node| node.max_message(usize::MAX), "setting `max_message`: is 18446744073709551615 bytes"),
     ];
     for (set, expected) in cases {
