@@ -71,30 +71,47 @@ pub enum DeadLetterReason {
     Expired,
 }
 
-/// Why an instance ended. `#[on_stop]` gets it.
+/// Why an instance ended: what `#[on_stop]`, [`Event::InstanceEnded`] and whoever watches it are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// `Node::stop` or `Context::stop` asked for it.
-    Stopped,
-    /// The node shuts down.
+    /// It was asked to stop, by itself or by somebody else.
+    Normal,
+    /// Its node shuts down.
     Shutdown,
-    /// A handler or a hook panicked, with this message.
+    /// It could not start, or something that it is linked with failed, with this error.
+    Error(String),
+    /// A handler, a hook or a task of its own panicked, with this message.
     Panicked(String),
-    /// The `#[on_start]` hook failed, with this error.
-    StartFailed(String),
-    /// The node cut it off, because it did not stop in time.
-    Aborted,
+    /// It was cut off, because it did not stop in time or because it was told to end at once.
+    Killed,
+    /// Nobody here can know: the connection to its node ended, for this reason. Only a watcher sees this.
+    NodeDown(String),
+    /// It belonged to an earlier life of its node. Only a watcher sees this.
+    Stale,
+    /// It had ended before, and nobody knows any more why. Only a watcher sees this.
+    Gone,
+}
+
+impl StopReason {
+    /// Whether this is the end of something that failed: neither asked for nor part of a shutdown. It is what a
+    /// supervisor restarts `on_failure`, and what a link passes on.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Normal | Self::Shutdown)
+    }
 }
 
 impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Stopped => f.write_str("stopped"),
+            Self::Normal => f.write_str("stopped"),
             Self::Shutdown => f.write_str("the node shuts down"),
+            Self::Error(error) => write!(f, "failed: {error}"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::StartFailed(error) => write!(f, "did not start: {error}"),
-            Self::Aborted => f.write_str("cut off: it did not stop in time"),
+            Self::Killed => f.write_str("cut off"),
+            Self::NodeDown(reason) => write!(f, "its node is not connected: {reason}"),
+            Self::Stale => f.write_str("of an earlier life of its node"),
+            Self::Gone => f.write_str("ended before"),
         }
     }
 }

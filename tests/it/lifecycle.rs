@@ -155,7 +155,7 @@ async fn a_start_hook_that_fails_refuses_the_start_with_its_error() {
     assert_eq!(error.to_string(), "`life` refused to start");
     assert_eq!(error.source().unwrap().to_string(), "no disk");
     assert!(matches!(error, StartError::Refused { .. }));
-    assert_eq!(end_of(&mut events).await, StopReason::StartFailed("no disk".into()));
+    assert_eq!(end_of(&mut events).await, StopReason::Error("no disk".into()));
     assert_eq!(log.line(), "start drop");
     // The name is free again.
     let (works, ..) = life(None);
@@ -209,8 +209,8 @@ async fn callers_of_an_anonymous_instance_that_refuses_to_start_are_answered_at_
 #[tokio::test(start_paused = true)]
 async fn the_stop_hook_and_the_event_get_the_reason() {
     for (how, expected, line) in [
-        ("node", StopReason::Stopped, "start stop:stopped drop"),
-        ("itself", StopReason::Stopped, "start stop:stopped drop"),
+        ("node", StopReason::Normal, "start stop:stopped drop"),
+        ("itself", StopReason::Normal, "start stop:stopped drop"),
         ("shutdown", StopReason::Shutdown, "start stop:the_node_shuts_down drop"),
         // The state may be broken: the hook does not run.
         ("panic", StopReason::Panicked("boom".into()), "start drop"),

@@ -135,7 +135,7 @@ async fn a_shutdown_cuts_off_what_does_not_end_in_time() {
         let error = running.await.unwrap().unwrap_err();
         assert!(matches!(error, CallError::NoReply(_)), "{error:?}");
         let Some(Event::InstanceEnded { reason, .. }) = events.next().await else { panic!() };
-        assert_eq!(reason, StopReason::Aborted);
+        assert_eq!(reason, StopReason::Killed);
         assert_eq!(Arc::strong_count(&worker.token), 1);
     }
 }

@@ -127,7 +127,7 @@ impl Core {
 
     /// Why an instance that was asked to stop stops.
     fn stop_reason(&self) -> StopReason {
-        if self.host.is_shutting_down() { StopReason::Shutdown } else { StopReason::Stopped }
+        if self.host.is_shutting_down() { StopReason::Shutdown } else { StopReason::Normal }
     }
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn start<S: Service>(
     host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
     let inbox = Inbox::new(Arc::clone(&local), receiver);
     // Made before the task is: a task that is dropped before its first poll must end the instance too.
-    let end = End { inbox, reason: StopReason::Aborted };
+    let end = End { inbox, reason: StopReason::Killed };
     let (started, hears) = oneshot::channel();
     host.tasks.spawn(live(service, end, started, host.owner()));
     (local, hears)
@@ -251,7 +251,7 @@ fn report_start(
         Ok(Ok(())) => (Ok(()), None),
         Ok(Err(failure)) => {
             let text = failure.0.to_string();
-            (Err(StartError::Refused { service, source: failure.0 }), Some(StopReason::StartFailed(text)))
+            (Err(StartError::Refused { service, source: failure.0 }), Some(StopReason::Error(text)))
         }
         Err(message) => {
             core.host.count_panic();
