@@ -40,6 +40,11 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         Self { handle, message, stub, timeout: None }
     }
 
+    /// `service.method`, for errors.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", M::INTERFACE, self.stub.method.name())
+    }
+
     /// Sets how long this call may take. Default: the node's `call_timeout`, 30 s. Inside a handler the handler's own
     /// deadline counts too: the earlier one ends the call.
     pub fn timeout(mut self, timeout: Duration) -> Self {

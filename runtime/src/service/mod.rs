@@ -8,7 +8,7 @@
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
-//! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers` | who is told of an instance's end |
 //! | `host`, `tasks` | what a node lends to its instances |
@@ -35,4 +35,5 @@ pub(crate) mod serve;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
+pub(crate) mod timer;
 pub(crate) mod watchers;
