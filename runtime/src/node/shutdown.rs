@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 use crate::error::ShutdownError;
 use crate::net::news::News;
 use crate::node::node::Node;
+use crate::service::core::Order;
+use crate::service::supervisor::child::{Halt, Lever};
 use crate::time;
 
 /// How long peers may take to hear the goodbye.
@@ -31,15 +33,14 @@ impl Node {
         host.shutting_down.store(true, Ordering::Release);
 
         let orderly = async {
-            // Names before instances: a peer that still routes here is answered until it knows better.
-            let groups = inner.all_groups();
-            for group in &groups {
-                group.stop.cancel();
+            // The last one started ends first: what it needs was started before it.
+            for supervisor in inner.supervisors().iter().rev() {
+                supervisor.pull(Halt::Drain);
+                supervisor.ended().await;
             }
-            join_all(groups.iter().map(|group| group.ended.cancelled())).await;
             let residents = host.all_residents();
             for core in &residents {
-                core.stop();
+                core.order(Order::Drain);
             }
             join_all(residents.iter().map(|core| core.ended())).await;
         };

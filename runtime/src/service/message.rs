@@ -6,7 +6,9 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::event::Down;
 use crate::id::MethodId;
+use crate::port::WatchId;
 use crate::proto::codec::{self, CodecError};
 use crate::service::chain::Chain;
 use crate::service::context::Caller;
@@ -207,6 +209,26 @@ fn without_paths(type_name: &str) -> String {
     }
     out.push_str(&segment);
     out
+}
+
+/// What comes through a mailbox.
+#[derive(Debug)]
+pub(crate) enum Item<M> {
+    /// A message.
+    Envelope(Envelope<M>),
+    /// Something that the instance watches has ended.
+    Down(Box<(WatchId, Down)>),
+}
+
+impl<M: Message> Item<M> {
+    /// Whether it runs alone.
+    #[inline]
+    pub(crate) fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Envelope(envelope) => envelope.message.method().is_exclusive(),
+            Self::Down(_) => true,
+        }
+    }
 }
 
 /// A message on its way to an instance, with what travels beside it.
