@@ -1,6 +1,6 @@
 //! The `#[service]` attribute of `skyhold`, which re-exports it: no user names this crate.
 //!
-//! What it writes is thin. It names the runtime only through `skyhold::{Call, Context, Reply}` and
+//! What it writes is thin. It names the runtime only through `skyhold::{Call, CallError, Context, Reply}` and
 //! `skyhold::__private`, by absolute paths, and it never looks into a method's body.
 //!
 //! The way is one way: `parse` reads the item, `model` turns it into our own data and says what is wrong with
