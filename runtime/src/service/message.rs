@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::CallError;
 use crate::event::Down;
 use crate::id::MethodId;
 use crate::port::WatchId;
@@ -66,6 +67,9 @@ pub trait Message: Sized + Send + 'static {
 
     /// The method of this message.
     fn method(&self) -> &'static Method;
+
+    /// Answers whoever waits for this message with an error of delivery. For a send it only drops the message.
+    fn fail(self, error: CallError);
 }
 
 /// Messages that can cross the wire. `#[service(local)]` does not generate this.
@@ -251,7 +255,37 @@ pub(crate) struct Meta {
 
 #[cfg(test)]
 mod tests {
-    use super::without_paths;
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::{Message, without_paths};
+    use crate::error::CallError;
+    use crate::service::reply::Reply;
+
+    #[skyhold_macros::service(crate = crate)]
+    trait Jar<T> {
+        fn get(&self) -> T;
+        fn put(&mut self, reply: T);
+    }
+
+    #[test]
+    fn a_message_that_fails_answers_whoever_waits_for_it() {
+        let (sender, receiver) = oneshot::channel();
+        JarMessage::<u8>::Get { reply: Reply::local(sender) }.fail(CallError::Stopped("drained".into()));
+        let answer = receiver.now_or_never().unwrap().unwrap();
+        assert!(matches!(answer, Err(CallError::Stopped(_))), "{answer:?}");
+
+        // The argument has the name that the reply would have.
+        let (sender, receiver) = oneshot::channel();
+        JarMessage::Put { reply: 1_u8, reply_: Reply::local(sender) }.fail(CallError::NoReply("lost".into()));
+        let answer = receiver.now_or_never().unwrap().unwrap();
+        assert!(matches!(answer, Err(CallError::NoReply(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn a_send_that_fails_is_dropped() {
+        JarMessage::<u8>::Get { reply: Reply::none() }.fail(CallError::Stopped("drained".into()));
+    }
 
     #[test]
     fn a_moved_type_keeps_its_signature() {
