@@ -31,6 +31,7 @@ use crate::service::host::{Host, Resident};
 use crate::service::inbox::Inbox;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Message, Meta, Method, Receiver};
+use crate::service::watchers::Watchers;
 
 /// What everybody may know of an instance, whatever messages it speaks.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     ended: AtomicBool,
     /// Cancelled when the instance has ended: the contexts of its handlers, and its child tasks, hang on it.
     scope: LazyToken,
+    watchers: Watchers,
     /// Cancelled when everything about the end is done.
     done: CancellationToken,
     /// The [`Local`] around this core.
@@ -75,6 +77,11 @@ impl Core {
     /// The token on which child tasks and handlers' contexts hang.
     pub(crate) fn scope_token(&self) -> &CancellationToken {
         self.scope.get()
+    }
+
+    /// Who is told of the instance's end.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     /// Asks the instance to stop after the handlers that run now.
@@ -156,6 +163,7 @@ pub(crate) fn start<S: Service>(
         stopping: AtomicBool::new(false),
         ended: AtomicBool::new(false),
         scope: LazyToken::default(),
+        watchers: Watchers::default(),
         done: CancellationToken::new(),
         local: OnceLock::new(),
     });
@@ -207,6 +215,8 @@ impl<M: Message> Drop for End<M> {
             service: core.service.to_string(),
             reason: self.reason.clone(),
         });
+        // After the callers were answered: a `Down` comes after all earlier messages.
+        core.watchers.end(&self.reason);
         core.done.cancel();
     }
 }

@@ -8,6 +8,7 @@
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `instance`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `watchers` | who is told of an instance's end |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
@@ -28,3 +29,4 @@ pub(crate) mod outbound;
 pub(crate) mod reply;
 pub(crate) mod stub;
 pub(crate) mod tasks;
+pub(crate) mod watchers;
