@@ -18,6 +18,7 @@ use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::Message;
+use crate::service::watchers::Watchers;
 
 /// What an instance was told to do. Only ever raised within a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     order: AtomicU8,
     ended: AtomicBool,
     state: Mutex<State>,
+    watchers: Watchers,
     /// Cancelled when everything about the end is done.
     done: CancellationToken,
     /// The [`Local`] around this core.
@@ -94,6 +96,7 @@ impl Core {
             order: AtomicU8::new(Order::Go as u8),
             ended: AtomicBool::new(false),
             state: Mutex::default(),
+            watchers: Watchers::default(),
             done: CancellationToken::new(),
             local: OnceLock::new(),
         }
@@ -134,6 +137,11 @@ impl Core {
         let over = CancellationToken::new();
         over.cancel();
         over
+    }
+
+    /// Who is told of the ends of its lives.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     pub(crate) fn stopped_error(&self) -> CallError {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
+use crate::overflow::Queued;
 use crate::service::context::Scope;
 use crate::service::core::Core;
 use crate::service::definition::{Service, StartFailure};
@@ -112,7 +113,7 @@ async fn live_again_and_again<S: Service>(
         if core.is_final() {
             return end.finish(reason);
         }
-        next = match end.rest(reason) {
+        next = match end.rest::<S>(reason) {
             Some(next) => wait_for_word(&core, next).await,
             None => None,
         };
@@ -219,9 +220,14 @@ impl<M: Message> End<M> {
     }
 
     /// A life has ended, and another may come. Gives where its word will be heard, unless nobody can say it.
-    fn rest(&mut self, reason: StopReason) -> Option<oneshot::Receiver<NextLife>> {
+    fn rest<S: Service<Message = M>>(&mut self, reason: StopReason) -> Option<oneshot::Receiver<NextLife>> {
         self.reason = reason.clone();
+        if S::SETTINGS.queued == Queued::Refuse {
+            self.inbox.refuse_queued();
+        }
         self.tell();
+        // After the callers were answered: a `Down` comes after all earlier messages.
+        self.inbox.local().core().watchers().fire(&self.reason);
         let (next, hears) = oneshot::channel();
         self.ended.take()?.send(Ended { reason, next }).ok()?;
         Some(hears)
@@ -249,6 +255,8 @@ impl<M: Message> Drop for End<M> {
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();
+        // After the callers were answered: a `Down` comes after all earlier messages.
+        core.watchers().end(&self.reason);
         core.mark_done();
     }
 }

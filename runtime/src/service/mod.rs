@@ -7,10 +7,11 @@
 //! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
-| `core`, `instance`, `life` | the instance, its lives, and who is told of them |
+//! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
-| `host`, `tasks` | what a node lends to its instances |
+//! | `watchers` | who is told of an instance's end |
+//! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
 pub(crate) mod chain;
@@ -34,3 +35,4 @@ pub(crate) mod serve;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
+pub(crate) mod watchers;
