@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::coordinator::Register;
+use crate::cluster::coordinator::{Command, Register};
 use crate::error::StartError;
 use crate::id::{InstanceId, check_name};
 use crate::node::lookup;
@@ -193,7 +193,7 @@ impl Members {
         let (done, is_done) = oneshot::channel();
         let register = Register { name: Arc::clone(&self.name), interface: self.interface, instances, done };
         // Without the cluster's task the node has ended, and its names with it.
-        if self.inner.register.send(register).await.is_ok() {
+        if self.inner.register.send(Command::Register(register)).await.is_ok() {
             drop(is_done.await);
         }
     }
