@@ -53,6 +53,7 @@ mod port;
 mod proto;
 mod random;
 mod service;
+mod supervision;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -76,6 +77,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use skyhold_macros::service;
+pub use supervision::{Intensity, Restart, Strategy};
 
 /// The README's programs compile.
 #[cfg(doctest)]
