@@ -49,6 +49,12 @@ pub(crate) struct Setting<T> {
     pub(crate) span: Span,
 }
 
+impl<T> Setting<T> {
+    fn place(&self) -> Span {
+        self.span
+    }
+}
+
 /// How long something may take, in milliseconds; `None` is no limit.
 pub(crate) type Limit = Option<u64>;
 
@@ -83,17 +89,16 @@ impl Args {
 
     /// Where the settings stand that only an implementation takes.
     pub(crate) fn of_an_implementation(&self) -> impl Iterator<Item = Span> {
-        let Self { name, mailbox, concurrency, overflow, queued, shed, slow, stuck, high_water, .. } = self;
         [
-            at(name),
-            at(mailbox),
-            at(concurrency),
-            at(overflow),
-            at(queued),
-            at(shed),
-            at(slow),
-            at(stuck),
-            at(high_water),
+            self.name.as_ref().map(Setting::place),
+            self.mailbox.as_ref().map(Setting::place),
+            self.concurrency.as_ref().map(Setting::place),
+            self.overflow.as_ref().map(Setting::place),
+            self.queued.as_ref().map(Setting::place),
+            self.shed.as_ref().map(Setting::place),
+            self.slow.as_ref().map(Setting::place),
+            self.stuck.as_ref().map(Setting::place),
+            self.high_water.as_ref().map(Setting::place),
         ]
         .into_iter()
         .flatten()
@@ -138,10 +143,6 @@ const OVERFLOW: &[(&str, &str)] = &[("wait", "Wait"), ("reject", "Reject"), ("dr
 
 /// What `queued` may be, each with its variant of the runtime's `Queued`.
 const QUEUED: &[(&str, &str)] = &[("keep", "Keep"), ("refuse", "Refuse")];
-
-fn at<T>(setting: &Option<Setting<T>>) -> Option<Span> {
-    setting.as_ref().map(|setting| setting.span)
-}
 
 fn store<T>(
     slot: &mut Option<Setting<T>>,
@@ -200,13 +201,11 @@ fn choice(
     let literal = value(name, input, &form(texts[0]))?;
     let Lit::Str(given) = &literal else { return Err(syn::Error::new_spanned(literal, form(texts[0]))) };
     let given = given.value();
-    match known.iter().find(|(text, _)| *text == given) {
-        Some((_, chosen)) => Ok(chosen),
-        None => {
-            let meant = names::nearest(&given, &texts).unwrap_or(texts[0]);
-            Err(syn::Error::new_spanned(literal, form(meant)))
-        }
-    }
+    let chosen = known.iter().find(|(text, _)| *text == given).map(|(_, variant)| *variant);
+    chosen.ok_or_else(|| {
+        let meant = names::nearest(&given, &texts).unwrap_or(texts[0]);
+        syn::Error::new_spanned(literal, form(meant))
+    })
 }
 
 fn limit(name: &Ident, input: ParseStream<'_>) -> syn::Result<Limit> {

@@ -63,7 +63,7 @@ fn on_contract(args: &Args, errors: &mut Errors) {
 fn settings(args: &Args, errors: &mut Errors) {
     let slow = args.slow.map_or(Some(DEFAULT_SLOW), |setting| setting.value);
     let stuck = args.stuck.map_or(Some(DEFAULT_STUCK), |setting| setting.value);
-    if args.flawed || !slow.zip(stuck).is_some_and(|(slow, stuck)| slow >= stuck) {
+    if args.flawed || slow.zip(stuck).is_none_or(|(slow, stuck)| slow < stuck) {
         return;
     }
     match (args.slow, args.stuck) {

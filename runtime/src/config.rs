@@ -111,8 +111,8 @@ pub enum Overflow {
     DropOldest,
 }
 
-/// What happens to the messages in the mailbox when a supervisor restarts the instance: `#[service(queued = "refuse")]`.
-/// The default is [`Queued::Keep`].
+/// What happens to the messages in the mailbox when a supervisor restarts the instance:
+/// `#[service(queued = "refuse")]`. The default is [`Queued::Keep`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Queued {

@@ -53,12 +53,10 @@ fn value(settings: &Settings, private: &TokenStream) -> TokenStream {
 }
 
 fn limit(limit: Limit) -> TokenStream {
-    match limit {
-        Some(milliseconds) => {
-            quote!(::core::option::Option::Some(::core::time::Duration::from_millis(#milliseconds)))
-        }
-        None => quote!(::core::option::Option::None),
-    }
+    limit.map_or_else(
+        || quote!(::core::option::Option::None),
+        |length| quote!(::core::option::Option::Some(::core::time::Duration::from_millis(#length))),
+    )
 }
 
 /// The settings of the type in which this stands: its own constant if it has one, else the default.
