@@ -97,7 +97,7 @@ pub enum DeadLetterReason {
 pub enum StopReason {
     /// It was asked to stop, by itself or by somebody else.
     Normal,
-    /// Its node shuts down.
+    /// Its node, or its supervisor, ends what it runs.
     Shutdown,
     /// It could not start, or something that it is linked with failed, with this error.
     Error(String),
@@ -125,7 +125,7 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Normal => f.write_str("stopped"),
-            Self::Shutdown => f.write_str("the node shuts down"),
+            Self::Shutdown => f.write_str("shut down"),
             Self::Error(error) => write!(f, "failed: {error}"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Killed => f.write_str("cut off"),

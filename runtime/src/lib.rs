@@ -72,12 +72,13 @@ pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
+pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use skyhold_macros::service;
-pub use supervision::{Intensity, Restart, Strategy};
+pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 
 /// The README's programs compile.
 #[cfg(doctest)]

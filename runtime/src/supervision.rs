@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::id::InstanceId;
+
 /// Which children are restarted when one of them is to come back.
 ///
 /// Children have an order, that in which they were added. They are started in it, each when the one before is up, and
@@ -189,3 +191,31 @@ const RESTARTS: u32 = 3;
 
 /// The time in which [`RESTARTS`] are counted.
 const WITHIN: Duration = Duration::from_secs(5);
+
+/// A child of a running supervisor, as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChildInfo {
+    /// The service's or the supervisor's name.
+    pub name: String,
+    /// The instance's number; `None` for a supervisor, and for what was never started.
+    pub instance: Option<InstanceId>,
+    /// What it does.
+    pub state: ChildState,
+    /// How many lives were begun after the first.
+    pub restarts: u64,
+}
+
+/// What a child of a supervisor does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChildState {
+    /// It waits for another life to begin.
+    Down,
+    /// A life begins.
+    Starting,
+    /// It runs.
+    Up,
+    /// It was told to end.
+    Stopping,
+}

@@ -86,7 +86,6 @@ pub(crate) struct Register {
 ///
 /// # Cancel safety
 /// Once polled to its first wait the names may be withdrawn; only the waiting is cut short.
-#[cfg_attr(not(test), expect(dead_code, reason = "a drain begins with it"))]
 pub(crate) async fn withdraw(commands: &mpsc::Sender<Command>, names: Withdraw, limit: Duration) -> bool {
     let (done, is_done) = oneshot::channel();
     let ask = async {

@@ -17,7 +17,6 @@ use crate::proto::frame::Frame;
 
 /// Which names are taken back from the peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "a drain begins with it"))]
 pub(crate) enum Withdraw {
     /// All, also those that are registered later: the node is about to go.
     All,

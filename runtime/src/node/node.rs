@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::coordinator::{Command, Names};
+use crate::cluster::coordinator::{self, Names};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
@@ -53,7 +53,7 @@ impl Drop for Owner {
 pub(crate) struct Inner {
     pub(crate) host: Arc<Host>,
     pub(crate) names: Arc<Names>,
-    pub(crate) register: mpsc::Sender<Command>,
+    pub(crate) register: mpsc::Sender<coordinator::Command>,
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
     pub(crate) address: Option<SocketAddr>,
@@ -262,7 +262,7 @@ impl Inner {
     pub(crate) fn new(
         host: Arc<Host>,
         names: Arc<Names>,
-        register: mpsc::Sender<Command>,
+        register: mpsc::Sender<coordinator::Command>,
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
         address: Option<SocketAddr>,
@@ -324,7 +324,7 @@ impl Inner {
         Ok(())
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Group>> {
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::cluster::coordinator::Register;
+use crate::cluster::coordinator::{Command, Register, withdraw};
+use crate::cluster::withdrawal::Withdraw;
 use crate::error::StartError;
 use crate::id::InstanceId;
 use crate::node::node::{Group, Inner};
 use crate::service::supervisor::child::{Halt, Registry};
 use crate::service::supervisor::control::Control;
+
+/// How long a drain waits for the peers to route elsewhere.
+pub(crate) const PEERS_KNOW_WITHIN: Duration = Duration::from_secs(2);
 
 /// A name that this node runs. It is taken when this is made, and free again when it is dropped.
 pub(crate) struct Registrar {
@@ -55,7 +60,7 @@ impl Registrar {
         let (done, is_done) = oneshot::channel();
         let register = Register { name: Arc::clone(&self.name), interface: self.interface, instances, done };
         // Without the cluster's task the node has ended, and its names with it.
-        if self.inner.register.send(register).await.is_ok() {
+        if self.inner.register.send(Command::Register(register)).await.is_ok() {
             drop(is_done.await);
         }
     }
@@ -84,8 +89,12 @@ impl Registry for Registrar {
         })
     }
 
-    fn withdraw(&self, _halt: Halt) -> BoxFuture<'_, ()> {
+    fn withdraw(&self, halt: Halt) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if halt == Halt::Drain && !self.state().withdrawn {
+                let names = Withdraw::Names(vec![Arc::clone(&self.name)]);
+                withdraw(&self.inner.register, names, PEERS_KNOW_WITHIN).await;
+            }
             let was_known = {
                 let mut state = self.state();
                 !std::mem::replace(&mut state.withdrawn, true) && state.announced

@@ -6,9 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
+use crate::cluster::coordinator::withdraw;
+use crate::cluster::withdrawal::Withdraw;
 use crate::error::ShutdownError;
 use crate::net::news::News;
 use crate::node::node::Node;
+use crate::node::registrar::PEERS_KNOW_WITHIN;
 use crate::service::core::Order;
 use crate::service::supervisor::child::{Halt, Lever};
 use crate::time;
@@ -33,6 +36,8 @@ impl Node {
         host.shutting_down.store(true, Ordering::Release);
 
         let orderly = async {
+            // Peers first: while names still lead here on this node, what is under way can call what it needs.
+            withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN).await;
             // The last one started ends first: what it needs was started before it.
             for supervisor in inner.supervisors().iter().rev() {
                 supervisor.pull(Halt::Drain);

@@ -34,6 +34,8 @@ pub(crate) struct Host {
     events: broadcast::Sender<Event>,
     counts: Counts,
     next_instance: AtomicU64,
+    /// How many seeds for jitter were given out.
+    seeds: AtomicU64,
     /// The node, for `Context::node`: a layer above this one.
     owner: OnceLock<Weak<dyn Any + Send + Sync>>,
 }
@@ -70,6 +72,7 @@ impl Host {
             events: broadcast::Sender::new(EVENTS),
             counts: Counts::default(),
             next_instance: AtomicU64::new(1),
+            seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
     }
@@ -82,7 +85,7 @@ impl Host {
 
     /// A seed for jitter, another one each time.
     pub(crate) fn next_seed(&self) -> u64 {
-        self.incarnation.0 ^ self.next_instance.fetch_add(1, Ordering::Relaxed).rotate_left(32)
+        self.incarnation.0 ^ self.seeds.fetch_add(1, Ordering::Relaxed).rotate_left(32)
     }
 
     /// Notes an instance that starts.

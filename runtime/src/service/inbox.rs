@@ -3,16 +3,21 @@
 //! Invariant: whatever was taken in is either handed to the instance or answered.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::Sleep;
 
 use crate::event::DeadLetterReason;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message};
+use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
 const BATCH: usize = 64;
@@ -30,12 +35,17 @@ pub(crate) struct Inbox<M: Message> {
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Item<M>>,
     batch: usize,
+    /// While draining: how long those may take who have a place in the queue and have not put their message there.
+    grace: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a drain waits for senders that have a place in the queue. One that is polled needs none of it.
+const GRACE: Duration = Duration::from_millis(50);
 
 impl<M: Message> Inbox<M> {
     pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Item<M>>) -> Self {
         let batch = batch_of(local.capacity());
-        Self { local, queue: Some(queue), taken: Vec::new(), batch }
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
@@ -82,8 +92,12 @@ impl<M: Message> Inbox<M> {
             }
             self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
         }
-        if self.taken.is_empty() {
-            ready!(queue.poll_recv_many(cx, &mut self.taken, self.batch));
+        if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
+            if !self.local.core().is_draining() {
+                return Poll::Pending;
+            }
+            let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
+            return grace.as_mut().poll(cx);
         }
         self.taken.reverse();
         Poll::Ready(())

@@ -12,9 +12,10 @@ use std::task::{Context, Poll, Waker};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Queued;
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
-use crate::overflow::Queued;
+
 use crate::service::context::Scope;
 use crate::service::core::Core;
 use crate::service::definition::{Service, StartFailure};

@@ -57,21 +57,26 @@ async fn serve_alone<S: Service>(
 /// Runs `&self` messages, of which `first` is the first, until the next one is none or the life is to end. They borrow
 /// the service until all of them have ended.
 async fn serve_beside<S: Service>(
-    service: &S,
+    // Borrowed mutably, though it is shared: a reference that may be sent must not ask that services be `Sync`.
+    service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    first: Envelope<S::Message>,
+    Envelope { message, meta }: Envelope<S::Message>,
 ) -> Option<String> {
-    let run = |Envelope { message, meta }: Envelope<S::Message>| {
-        let scope = Scope::new(core, message.method(), meta);
-        service.run_shared(message, scope)
-    };
-    let mut first = pin!(Some(run(first)));
+    let scope = Scope::new(core, message.method(), meta);
+    let mut first = pin!(Some(service.run_shared(message, scope)));
     let mut concurrent = Concurrent::new(S::SETTINGS.concurrency);
     loop {
         match poll_fn(|cx| concurrent.poll(cx, first.as_mut(), inbox)).await {
-            Step::Start(envelope) if first.is_none() && concurrent.is_empty() => first.set(Some(run(envelope))),
-            Step::Start(envelope) => concurrent.push(run(envelope)),
+            Step::Start(Envelope { message, meta }) => {
+                let scope = Scope::new(core, message.method(), meta);
+                let handler = service.run_shared(message, scope);
+                if first.is_none() && concurrent.is_empty() {
+                    first.set(Some(handler));
+                } else {
+                    concurrent.push(handler);
+                }
+            }
             Step::Alone => return None,
             Step::Panicked(message) => return Some(message),
         }

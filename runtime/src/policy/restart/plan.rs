@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::child::State;
-use super::{Action, Ended, Key, Supervision};
+use super::{Action, Key, Supervision};
 use crate::supervision::Strategy;
 
 /// What is under way. Where there is a `child`, it is the one that is waited for.

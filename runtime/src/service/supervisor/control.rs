@@ -82,7 +82,8 @@ impl Control {
     /// Another life begins: a word that ended the life before is forgotten, unless it was for good.
     pub(crate) fn begin_life(&self) {
         for halt in [Halt::Rest, Halt::Kill] {
-            drop(self.halt.compare_exchange(halt as u8 + 1, 0, Ordering::AcqRel, Ordering::Acquire));
+            // Another word is left as it is.
+            let _ = self.halt.compare_exchange(halt as u8 + 1, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 

@@ -343,7 +343,7 @@ impl Supervisor {
             if was == State::Stopping {
                 self.policy.handle_ended(key, How::Normal, now);
             }
-            return self.policy.remove(key);
+            return self.policy.remove(key, now);
         };
         child.down(next);
         let how = if reason.is_failure() { How::Failed } else { How::Normal };
@@ -421,7 +421,7 @@ impl Supervisor {
             if let Some(child) = self.children.get_mut(key) {
                 child.halt = Some(halt);
             }
-            self.policy.remove(*key);
+            self.policy.remove(*key, time::now());
         }
         if !left.is_empty() {
             self.ending.push(Ending { left, _done: done });
