@@ -139,11 +139,18 @@ impl Supervision {
         }
     }
 
-    /// Ends this life, whatever goes on. `Stopped` follows, also if there is no life.
+    /// Ends this life, whatever goes on. `Stopped` follows, also if there is no life, and instead of a `StartFailed` or
+    /// `GaveUp` that nobody has heard yet.
     pub(crate) fn stop(&mut self) {
-        match self.phase {
-            Phase::Down => self.actions.push_back(Action::Stopped),
-            _ => self.end_life(Action::Stopped),
+        if self.phase != Phase::Down {
+            return self.end_life(Action::Stopped);
+        }
+        let is_last_word = |action: &&mut Action| {
+            matches!(action, Action::StartFailed(_) | Action::GaveUp(_) | Action::Stopped)
+        };
+        match self.actions.iter_mut().rfind(is_last_word) {
+            Some(last_word) => *last_word = Action::Stopped,
+            None => self.actions.push_back(Action::Stopped),
         }
     }
 

@@ -89,11 +89,13 @@ impl Supervision {
     pub(super) fn start_failed(&mut self, key: Key, now: Instant) {
         if self.children.get(&key).is_some_and(|child| child.is_new) {
             self.forget(key);
-            self.go_on_after(key);
-        } else if matches!(self.phase, Phase::Starting { is_first: true, .. }) {
-            self.end_life(Action::StartFailed(key));
-        } else {
-            self.failed(key, now, now);
+            return self.go_on_after(key);
+        }
+        match self.phase {
+            Phase::Starting { is_first: true, .. } => self.end_life(Action::StartFailed(key)),
+            // Its turn to be stopped would have come.
+            Phase::Stopping { .. } => {}
+            _ => self.failed(key, now, now),
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn check(scenario: &str) {
     let setting = lines.next().expect("a scenario begins with its supervisor");
     let mut stage = Stage::new(setting);
     let mut lines = lines.peekable();
-    if lines.peek().is_none_or(|line| !line.starts_with("start ")) {
+    if lines.peek().is_none_or(|line| !line.starts_with("start")) {
         stage.input("start");
         stage.drain();
     }
