@@ -30,7 +30,8 @@ pub enum Strategy {
     /// That child and those after it: these are stopped in reverse order, then all of them are started in order.
     RestForOne,
     /// That child alone. Children are added and removed while the supervisor runs, so many that they are stopped all
-    /// at once and not one after the other. This is OTP's `simple_one_for_one`, whose children need not be alike here.
+    /// at once and not one after the other. This is OTP's `simple_one_for_one`, whose children need not be alike
+    /// here.
     Dynamic,
 }
 
@@ -46,16 +47,18 @@ pub enum Strategy {
 ///
 /// # Pauses
 ///
-/// OTP restarts at once, always. Here that is so for a child that fails after it was healthy, and for the first failure of
-/// all. Each further failure before the child has been healthy again is followed by a pause: 100 ms, then twice as long each time,
-/// up to 10 s; see [`Restart::backoff`]. A child was healthy if it ran for at least 30 s; see [`Restart::healthy_after`]. A start that
-/// fails is a failure too. So is a normal end of a child that always comes back.
+/// OTP restarts at once, always. Here that is so for a child that fails after it was healthy, and for the first
+/// failure of all. Each further failure before the child has been healthy again is followed by a pause: 100 ms, then
+/// twice as long each time, up to 10 s; see [`Restart::backoff`]. A child was healthy if it ran for at least 30 s;
+/// see [`Restart::healthy_after`]. A start that fails is a failure too. So is a normal end of a child that always
+/// comes back.
 ///
-/// The pauses shorten with jitter: each lasts between half of its length and all of it, chosen evenly, so that children which
-/// failed together do not come back together.
+/// The pauses shorten with jitter: each lasts between half of its length and all of it, chosen evenly, so that
+/// children which failed together do not come back together.
 ///
 /// A supervisor gives up before pauses get long unless its [`Intensity`] lets it go on: with the default of 3
-/// restarts in 5 s a child that fails whenever it is started is restarted at once, after 100 ms and after 200 ms, and no more.
+/// restarts in 5 s a child that fails whenever it is started is restarted at once, after 100 ms and after 200 ms, and
+/// no more.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,8 +96,8 @@ impl Restart {
         Self::new(When::OnFailure)
     }
 
-    /// The child does not come back, and its failure touches no other child. Neither does it come back when a sibling's
-    /// failure stops it.
+    /// The child does not come back, and its failure touches no other child. Neither does it come back when a
+    /// sibling's failure stops it.
     pub fn never() -> Self {
         Self::new(When::Never)
     }
@@ -130,11 +133,11 @@ impl Default for Restart {
     }
 }
 
-/// How many restarts a supervisor makes within how long before it gives up: it stops its children, ends, and so becomes a
-/// failure of its own supervisor's child.
+/// How many restarts a supervisor makes within how long before it gives up: it stops its children, ends, and so
+/// becomes a failure of its own supervisor's child.
 ///
-/// The window slides: at each restart those of the last `within` are counted, this one included, and one that is exactly
-/// `within` ago still counts. That a whole group comes back for one failure ([`Strategy::OneForAll`],
+/// The window slides: at each restart those of the last `within` are counted, this one included, and one that is
+/// exactly `within` ago still counts. That a whole group comes back for one failure ([`Strategy::OneForAll`],
 /// [`Strategy::RestForOne`]) counts once. The first start of a child does not count.
 ///
 /// ```
@@ -156,8 +159,8 @@ pub(crate) struct Limit {
 }
 
 impl Intensity {
-    /// At most `restarts` in any time of length `within`; the next one is one too many. With 0 the first failure of a child
-    /// that would come back ends the supervisor.
+    /// At most `restarts` in any time of length `within`; the next one is one too many. With 0 the first failure of a
+    /// child that would come back ends the supervisor.
     ///
     /// The default is 3 restarts in 5 s, as in Elixir; OTP's is 1 in 5 s.
     pub fn new(restarts: u32, within: Duration) -> Self {

@@ -1,8 +1,8 @@
 //! How long to wait before the next try: exponential, with jitter.
 //!
 //! Jitter over the upper half ("equal jitter"), after
-//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>: many who lost the same thing at once do
-//! not come back at once, and nobody comes back in less than half the time.
+//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>: many who lost the same thing at once
+//! do not come back at once, and nobody comes back in less than half the time.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two tries to dial, before jitter.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// `first` after so many doublings, at most `longest`, shortened by up to a half. What is longer than 2^64 ns, which is 584
-/// years, counts as that.
+/// `first` after so many doublings, at most `longest`, shortened by up to a half. What is longer than 2^64 ns, which
+/// is 584 years, counts as that.
 pub(crate) fn pause(
     first: Duration,
     longest: Duration,

@@ -17,25 +17,26 @@
 //! After any number of inputs the driver drains `poll_action` until `None`, then asks `poll_timeout` and calls
 //! `handle_timeout` when that instant has come. To call it earlier does no harm.
 //!
-//! * Each `Start` is answered once, by `handle_started` or `handle_start_failed`. A child that is up and ends by itself is told by
-//!   `handle_ended`.
+//! * Each `Start` is answered once, by `handle_started` or `handle_start_failed`, unless that child's `Stop` comes
+//!   first. A child that is up and ends by itself is told by `handle_ended`.
 //! * Each `Stop` is answered by exactly one `handle_ended`, also if the child ended by itself at that moment, and
-//!   also if it was still starting, or failed to start. Nothing comes of that child after this answer until it is started again; a late
-//!   `handle_started` or `handle_start_failed` before the answer is ignored.
+//!   also if it was still starting, or failed to start. A late answer to the `Start` may come before this one and is
+//!   ignored. After it nothing comes of that child until it is started again.
 //! * A life begins with `start` and ends with one of `StartFailed`, `GaveUp` and `Stopped`. Then nothing runs, and
-//!   `start` begins another life, with all children that have not been forgotten and with nothing counted. No key is used twice.
+//!   `start` begins another life, with all children that have not been forgotten and with nothing counted. No key is
+//!   used twice.
 //!
 //! # Where this is not OTP
 //!
-//! * Between a failure and the restart there may be a pause: see [`Restart`]. A group is stopped before the pause and not after it,
-//!   because its members are not to run without one another for so long.
-//! * A child that ended and does not come back is forgotten. OTP keeps the specification of a `transient` one, starts it again with the next
-//!   restart of its group, and starts even `temporary` ones when the supervisor itself is restarted (it calls `init`
-//!   again). A runtime that wants the latter makes a new `Supervision`.
+//! * Between a failure and the restart there may be a pause: see [`Restart`]. A group is stopped before the pause and
+//!   not after it, because its members are not to run without one another for so long.
+//! * A child that ended and does not come back is forgotten. OTP keeps the specification of a `transient` one, starts
+//!   it again with the next restart of its group, and starts even `temporary` ones when the supervisor itself is
+//!   restarted (it calls `init` again). A runtime that wants the latter makes a new `Supervision`.
 //! * Children added while the supervisor runs are still there in its next life.
 //! * A child that is removed while its group waits to be restarted does not keep the others down.
-//! * While a group waits to be restarted, further ends are handled at once, as between two tries in OTP. A failure of a child before the
-//!   group ([`Strategy::RestForOne`]) so makes it larger, and does not wait for its pause.
+//! * While a group waits to be restarted, further ends are handled at once, as between two tries in OTP. A failure of
+//!   a child before the group ([`Strategy::RestForOne`]) so makes it larger, and does not wait for its pause.
 
 mod child;
 mod plan;
@@ -54,8 +55,8 @@ use crate::supervision::{Intensity, Restart, Strategy};
 
 /// The supervision of some children.
 ///
-/// Every operation takes O(log n) for n children, with two exceptions, each of which is O(log n) for each child that it starts or stops:
-/// `start` and `stop`, and what restarts or stops a group.
+/// Every operation takes O(log n) for n children, with two exceptions, each of which is O(log n) for each child that
+/// it starts or stops: `start` and `stop`, and what restarts or stops a group.
 #[derive(Debug)]
 pub(crate) struct Supervision {
     strategy: Strategy,
@@ -67,8 +68,8 @@ pub(crate) struct Supervision {
     phase: Phase,
     /// When the children that are `Pausing` are started. No others are in it.
     pauses: BTreeSet<(Instant, Key)>,
-    /// The children that ended by themselves and wait to be handled, in order of their ends. All of them are `Ended`, or
-    /// forgotten.
+    /// The children that ended by themselves and wait to be handled, in order of their ends. All of them are `Ended`,
+    /// or forgotten.
     ended: VecDeque<Key>,
     actions: VecDeque<Action>,
 }
@@ -118,8 +119,8 @@ impl Supervision {
         }
     }
 
-    /// Adds a child at the end of the order. In a life that goes on it is started at once, or after the plan that is under way, and
-    /// forgotten if it does not start.
+    /// Adds a child at the end of the order. In a life that goes on it is started at once, or after the plan that is
+    /// under way, and forgotten if it does not start.
     pub(crate) fn add(&mut self, restart: Restart) -> Key {
         let key = self.next_key;
         self.next_key = Key(key.0 + 1);
@@ -139,11 +140,18 @@ impl Supervision {
         }
     }
 
-    /// Ends this life, whatever goes on. `Stopped` follows, also if there is no life.
+    /// Ends this life, whatever goes on. `Stopped` follows, also if there is no life, and instead of a `StartFailed`
+    /// or `GaveUp` that nobody has heard yet.
     pub(crate) fn stop(&mut self) {
-        match self.phase {
-            Phase::Down => self.actions.push_back(Action::Stopped),
-            _ => self.end_life(Action::Stopped),
+        if self.phase != Phase::Down {
+            return self.end_life(Action::Stopped);
+        }
+        let is_last_word = |action: &&mut Action| {
+            matches!(action, Action::StartFailed(_) | Action::GaveUp(_) | Action::Stopped)
+        };
+        match self.actions.iter_mut().rfind(is_last_word) {
+            Some(last_word) => *last_word = Action::Stopped,
+            None => self.actions.push_back(Action::Stopped),
         }
     }
 
@@ -226,7 +234,8 @@ impl Supervision {
         }
     }
 
-    /// Notes that an answer is owed. False if the action is out of date: what happened since it was queued took it back.
+    /// Notes that an answer is owed. False if the action is out of date: what happened since it was queued took it
+    /// back.
     fn issue(&mut self, action: Action) -> bool {
         let (Action::Start(key) | Action::Stop(key)) = action else { return true };
         let Some(child) = self.children.get_mut(&key) else { return false };

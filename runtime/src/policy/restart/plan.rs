@@ -1,11 +1,11 @@
 //! What is under way. One plan at a time: it waits for one child, and what happens to others meanwhile waits for it.
 //!
-//! Invariant: a plan only ever moves in one direction, upward when it starts and downward when it stops, so that it touches each
-//! child once.
+//! Invariant: a plan only ever moves in one direction, upward when it starts and downward when it stops, so that it
+//! touches each child once.
 
 use std::time::Instant;
 
-use super::child::State;
+use super::child::{Child, State};
 use super::{Action, Key, Supervision};
 use crate::supervision::Strategy;
 
@@ -89,11 +89,13 @@ impl Supervision {
     pub(super) fn start_failed(&mut self, key: Key, now: Instant) {
         if self.children.get(&key).is_some_and(|child| child.is_new) {
             self.forget(key);
-            self.go_on_after(key);
-        } else if matches!(self.phase, Phase::Starting { is_first: true, .. }) {
-            self.end_life(Action::StartFailed(key));
-        } else {
-            self.failed(key, now, now);
+            return self.go_on_after(key);
+        }
+        match self.phase {
+            Phase::Starting { is_first: true, .. } => self.end_life(Action::StartFailed(key)),
+            // Its turn to be stopped would have come.
+            Phase::Stopping { .. } => {}
+            _ => self.failed(key, now, now),
         }
     }
 
@@ -103,6 +105,7 @@ impl Supervision {
             return self.end_life(Action::GaveUp(key));
         }
         let Some(child) = self.children.get_mut(&key) else { return };
+        // No pause is longer than 584 years, so that this does not overflow.
         let until = at + child.pause(&mut self.random);
         match self.strategy {
             Strategy::OneForOne | Strategy::Dynamic if until <= now => self.start_child(key),
@@ -181,7 +184,7 @@ impl Supervision {
 
     /// A child that a plan has stopped, and that is not to come back with the others, is forgotten.
     fn leave_out(&mut self, key: Key, then: Then) {
-        let stays = self.children.get(&key).is_none_or(|child| child.comes_back_with_its_siblings());
+        let stays = self.children.get(&key).is_none_or(Child::comes_back_with_its_siblings);
         if matches!(then, Then::Restart { .. }) && !stays {
             self.forget(key);
         }

@@ -1,4 +1,5 @@
-//! How many restarts are too many: a sliding window, as `add_restart` and `in_period` of OTP's `supervisor.erl` have it.
+//! How many restarts are too many: a sliding window, as `add_restart` and `in_period` of OTP's `supervisor.erl` have
+//! it.
 
 use std::collections::VecDeque;
 use std::time::Instant;

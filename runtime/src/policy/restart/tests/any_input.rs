@@ -1,5 +1,5 @@
-//! Whatever happens, in whatever order: a driver that keeps the contract, with children that do anything, and one that does not
-//! keep it.
+//! Whatever happens, in whatever order: a driver that keeps the contract, with children that do anything, and one
+//! that does not keep it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -59,10 +59,10 @@ enum Lives {
 impl World {
     fn new(strategy: Supervise, intensity: Intensity, children: &[Restart]) -> Self {
         let core = Supervision::new(strategy, intensity, fastrand::Rng::with_seed(7));
-        let (removed, new, children_of) = (BTreeSet::new(), BTreeSet::new(), children);
-        let children = BTreeMap::new();
-        let mut world = Self { core, strategy, now: start(), children, removed, new, lives: Lives::No };
-        for restart in children_of {
+        let (removed, new) = (BTreeSet::new(), BTreeSet::new());
+        let lives = Lives::No;
+        let mut world = Self { core, strategy, now: start(), children: BTreeMap::new(), removed, new, lives };
+        for restart in children {
             world.input(&Input::Add(restart.clone()));
         }
         world
@@ -242,7 +242,7 @@ fn input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_child_is_started_twice_or_left_down_and_after_a_stop_nothing_runs(
@@ -253,7 +253,9 @@ proptest! {
     ) {
         let mut world = World::new(strategy, intensity, &children);
         world.input(&Input::Start);
-        inputs.iter().for_each(|input| world.input(input));
+        for input in &inputs {
+            world.input(input);
+        }
         world.settle();
         if world.lives == Lives::Yes {
             prop_assert_eq!(world.core.phase, Phase::Up);

@@ -112,12 +112,13 @@ fn a_healthy_time_that_a_sibling_ended_counts_too() {
 fn each_child_has_pauses_of_its_own() {
     check(
         "one_for_one paused: a b c
-           fail a -> start a
-           fail a -> nothing
-           fail b -> start b
-           fail b -> nothing
-           fail c -> start c
-           wait 100ms -> start a, start b",
+           fail a     -> start a
+           fail a     -> nothing
+           fail b     -> start b
+           wait 100ms -> start a
+           fail b     -> nothing
+           fail c     -> start c
+           wait 100ms -> start b",
     );
 }
 

@@ -2,8 +2,8 @@
 
 use super::script::check;
 
-/// What follows when `b` fails and when it ends normally, for each strategy and each restart policy of `b`, with the siblings
-/// `a`, `c` and `d`.
+/// What follows when `b` fails and when it ends normally, for each strategy and each restart policy of `b`, with the
+/// siblings `a`, `c` and `d`.
 const TABLE: [(&str, &str, &str, &str); 12] = [
     // strategy      b         it fails                                          it ends normally
     ("one_for_one", "always", "start b", "start b"),

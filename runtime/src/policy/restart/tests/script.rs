@@ -8,8 +8,9 @@
 //!   wait 5s         -> nothing
 //! ```
 //!
-//! A child is `on_failure` unless its name says otherwise. Pauses are of length zero, unless `paused` stands before the colon, which
-//! gives the defaults. Before the first line the life begins and all are up, unless that line is `start`.
+//! A child is `on_failure` unless its name says otherwise. Pauses are of length zero, unless `paused` stands before
+//! the colon, which gives the defaults. Before the first line the life begins and all are up, unless that line is
+//! `start`.
 //!
 //! | what happens | |
 //! |---|---|
@@ -36,7 +37,7 @@ pub(super) fn check(scenario: &str) {
     let setting = lines.next().expect("a scenario begins with its supervisor");
     let mut stage = Stage::new(setting);
     let mut lines = lines.peekable();
-    if lines.peek().is_none_or(|line| !line.starts_with("start ")) {
+    if lines.peek().is_none_or(|line| !line.starts_with("start")) {
         stage.input("start");
         stage.drain();
     }
@@ -166,16 +167,12 @@ impl Stage {
     }
 
     fn answer_start(&mut self, key: Key) {
-        match self.refusals.get_mut(&key) {
-            Some(left @ 1..) => {
-                *left -= 1;
-                self.core.handle_start_failed(key, self.now);
-            }
-            _ => {
-                self.running.insert(key);
-                self.core.handle_started(key, self.now);
-            }
+        if let Some(left @ 1..) = self.refusals.get_mut(&key) {
+            *left -= 1;
+            return self.core.handle_start_failed(key, self.now);
         }
+        self.running.insert(key);
+        self.core.handle_started(key, self.now);
     }
 
     fn ended(&mut self, key: Key, how: Ended) {

@@ -153,6 +153,24 @@ fn a_child_that_starts_or_fails_to_start_while_it_is_stopped_is_down_when_it_say
 }
 
 #[test]
+fn a_restart_that_fails_before_its_turn_to_be_stopped_counts_for_nothing() {
+    check(
+        "one_for_one 1/5s: a b c
+           hold a, hold c -> nothing
+           fail a         -> start a
+           stop           -> stop c
+           refused a      -> nothing
+           down c         -> stop b, stopped",
+    );
+}
+
+#[test]
+fn a_stop_before_anybody_has_heard_of_giving_up_takes_its_place() {
+    check("one_for_one 0/5s: a\n fail a, stop -> stopped\n start -> start a, up");
+    check("one_for_one 0/5s: a b\n fail b -> stop a, gave up b\n stop -> stopped");
+}
+
+#[test]
 fn a_child_that_ends_before_it_is_told_to_stop_is_not_told() {
     check("one_for_one: a b\n stop, fail b -> stop a, stopped");
     check("one_for_all: a b c\n fail a, fail c -> stop b, start a, start b, start c");
