@@ -106,7 +106,12 @@ where
             return Err(StartError::InvalidSetting { setting: "instances", problem });
         }
         if self.node.id() != node.id() {
-            let problem = format!("of {:?} is node {}, and its supervisor's is {}", self.name, self.node.id(), node.id());
+            let problem = format!(
+                "of {:?} is node {}, and its supervisor's is {}",
+                self.name,
+                self.node.id(),
+                node.id()
+            );
             return Err(StartError::InvalidSetting { setting: "node", problem });
         }
         let name: Arc<str> = self.name.into();
@@ -114,7 +119,8 @@ where
         let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, self.instances)?;
         let factory: Factory<S> = Arc::new(Mutex::new(self.factory));
         let spec = |_| {
-            let (host, name, factory) = (Arc::clone(&node.inner().host), Arc::clone(&name), Arc::clone(&factory));
+            let (host, name, factory) =
+                (Arc::clone(&node.inner().host), Arc::clone(&name), Arc::clone(&factory));
             let reach = deliver::reachable::<S::Message>;
             Spec {
                 name: Arc::clone(&name),
@@ -122,7 +128,8 @@ where
                 stop_within: self.stop_within,
                 registry: Some(Arc::clone(&registrar) as Arc<dyn Registry>),
                 begin: Box::new(move |first| {
-                    Arc::clone(instance::start_supervised(&host, name, factory, Some(reach), first).core()) as _
+                    Arc::clone(instance::start_supervised(&host, name, factory, Some(reach), first).core())
+                        as _
                 }),
             }
         };

@@ -169,7 +169,10 @@ impl Node {
             Here::Instance(core) => core.order(Order::Kill),
             Here::Name(name) => {
                 let cores = self.inner.host.all_residents();
-                cores.iter().filter(|core| **core.service() == *name).for_each(|core| core.order(Order::Kill));
+                cores
+                    .iter()
+                    .filter(|core| **core.service() == *name)
+                    .for_each(|core| core.order(Order::Kill));
             }
         }
         Ok(())

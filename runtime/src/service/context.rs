@@ -18,10 +18,10 @@ use crate::event::StopReason;
 use crate::id::{Address, NodeId};
 use crate::port::Link;
 use crate::service::chain::Chain;
+use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
-use crate::service::core::Core;
 use crate::service::message::{Meta, Method};
 
 thread_local! {

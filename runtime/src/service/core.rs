@@ -86,7 +86,12 @@ struct State {
 }
 
 impl Core {
-    pub(crate) fn new(host: &Arc<Host>, service: Arc<str>, interface: &'static str, supervised: bool) -> Self {
+    pub(crate) fn new(
+        host: &Arc<Host>,
+        service: Arc<str>,
+        interface: &'static str,
+        supervised: bool,
+    ) -> Self {
         Self {
             address: host.next_address(),
             service,

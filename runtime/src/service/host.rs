@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 
 use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
-use crate::service::core::Core;
 use crate::service::tasks::Tasks;
 
 /// How many events a slow reader of `Node::events` may lag behind.

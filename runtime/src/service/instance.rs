@@ -35,11 +35,7 @@ pub(crate) type Reach<M> = fn(&Arc<Local<M>>) -> Arc<dyn Deliver>;
 pub(crate) type Factory<S> = Arc<Mutex<dyn FnMut() -> S + Send>>;
 
 /// Starts an instance that nobody supervises: it has one life.
-pub(crate) fn start<S: Service>(
-    host: &Arc<Host>,
-    name: Arc<str>,
-    service: S,
-) -> Arc<Local<S::Message>> {
+pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) -> Arc<Local<S::Message>> {
     let (local, inbox) = settle::<S>(host, name, false, None);
     let end = End::new(inbox);
     host.tasks.spawn(live(service, end, host.owner()));

@@ -97,7 +97,8 @@ impl<M: Message> Local<M> {
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
     /// what finds no room waits beside the queue.
     pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
-        let Err(TrySendError::Full(Item::Down(down))) = self.queue.try_send(Item::Down(Box::new((watch, down))))
+        let Err(TrySendError::Full(Item::Down(down))) =
+            self.queue.try_send(Item::Down(Box::new((watch, down))))
         else {
             return; // taken in, or the instance has ended
         };

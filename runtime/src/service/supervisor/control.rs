@@ -1,7 +1,7 @@
 //! How a supervisor is told to end, and what it is asked.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot};

@@ -153,7 +153,10 @@ impl Supervisor {
                     if halt.is_none() {
                         self.policy.stop();
                     } else {
-                        self.children.values().filter(|c| c.state == State::Stopping).for_each(|c| c.pull(harder));
+                        self.children
+                            .values()
+                            .filter(|c| c.state == State::Stopping)
+                            .for_each(|c| c.pull(harder));
                     }
                     halt = Some(harder);
                 }
