@@ -67,6 +67,8 @@ pub enum DeadLetterReason {
     Overloaded,
     /// The method or its signature is not known here, or the arguments did not decode.
     Undecodable,
+    /// It is larger than its receiver's node takes.
+    TooLarge,
     /// The deadline passed, or the caller gave up, before the handler began.
     Expired,
 }

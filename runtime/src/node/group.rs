@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::coordinator::Register;
 use crate::error::StartError;
-use crate::id::{InstanceId, check_name};
+use crate::id::{InstanceId, check_service_name};
 use crate::node::lookup;
 use crate::node::node::{Inner, Node};
 use crate::service::definition::Service;
@@ -66,7 +66,7 @@ where
     /// # Cancel safety
     /// Dropping the future before it ends stops what was started.
     pub async fn start(mut self) -> Result<<S::Message as Message>::Handle, StartError> {
-        check_name("service", &self.name, MAX_NAME)?;
+        check_service_name(&self.name, MAX_NAME)?;
         if self.instances == 0 {
             let problem = "0 instances cannot be started; at least 1 is needed".to_owned();
             return Err(StartError::InvalidSetting { setting: "instances", problem });

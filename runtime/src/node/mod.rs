@@ -8,3 +8,4 @@ pub(crate) mod lookup;
 pub(crate) mod node;
 pub(crate) mod router;
 pub(crate) mod shutdown;
+pub(crate) mod topic;

@@ -17,6 +17,7 @@ use crate::net::peers::PeerTable;
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
 use crate::node::group::{Group, ServiceBuilder};
+use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::definition::Service;
 use crate::service::handle::{Handle, ServiceHandle, Target};
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) register: mpsc::Sender<Register>,
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shutdown_timeout: std::time::Duration,
     /// Guards the names that run here.
@@ -188,6 +190,7 @@ impl Inner {
         register: mpsc::Sender<Register>,
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
+        topics: Arc<Topics>,
         address: Option<SocketAddr>,
         shutdown_timeout: std::time::Duration,
     ) -> Arc<Self> {
@@ -197,6 +200,7 @@ impl Inner {
             register,
             peers,
             table,
+            topics,
             address,
             shutdown_timeout,
             groups: Mutex::default(),
