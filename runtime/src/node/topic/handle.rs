@@ -86,12 +86,12 @@ impl<T: TopicItem> Topic<T> {
     /// waits for nothing; who opens it does not subscribe by that. A topic does not keep its node alive.
     ///
     /// # Errors
-    /// [`TopicError`]: the name cannot be used, is open on this node with another type, or the node shuts down.
+    /// [`TopicError`]: the name cannot be used, is open on this node with another type, or the node has ended.
     pub fn open(node: &Node, name: impl AsRef<str>) -> Result<Self, TopicError> {
         let name = name.as_ref();
         check_name("topic", name, MAX_NAME - TOPIC_PREFIX.len())?;
         let inner = node.inner();
-        if inner.check_running().is_err() {
+        if inner.host.tasks.is_aborted() {
             return Err(TopicError::NodeStopped(node.id().clone()));
         }
         let full: Arc<str> = format!("{TOPIC_PREFIX}{name}").into();
