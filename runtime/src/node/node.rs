@@ -184,6 +184,7 @@ impl Node {
 }
 
 impl Inner {
+    #[expect(clippy::too_many_arguments, reason = "the builder calls it, and nobody else")]
     pub(crate) fn new(
         host: Arc<Host>,
         names: Arc<Names>,

@@ -47,7 +47,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> TopicItem 
 /// # }
 /// ```
 ///
-/// **At most once, in order.** The items of one `Topic` value, and of its clones in one task, come to each subscriber in
+/// **At most once, in order.** Between two publishers there is no order. The items of one `Topic` value, and of its clones in one task, come to each subscriber in
 /// the order in which they were published, but for those that it misses. When one connection replaces another between
 /// two living nodes, order across the two is not kept for certain.
 ///
