@@ -27,3 +27,4 @@ mod races;
 mod raw;
 mod remote;
 mod timers;
+mod topics;

@@ -14,6 +14,7 @@ use crate::cluster::directory::Candidate;
 use crate::error::CallError;
 use crate::event::DeadLetterReason;
 use crate::id::{Address, NodeId};
+use crate::node::topic::table::Topics;
 use crate::port::{Inbox, Link, Links};
 use crate::proto::frame::Request;
 use crate::service::handle::{Remote, Routed, Target};
@@ -25,6 +26,7 @@ use crate::time;
 #[derive(Debug)]
 pub(crate) struct NodeInbox {
     pub(crate) host: Arc<Host>,
+    pub(crate) topics: Arc<Topics>,
 }
 
 impl Inbox for NodeInbox {
@@ -33,6 +35,9 @@ impl Inbox for NodeInbox {
         let resident = self.host.resident(head.instance);
         if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
             return deliver.deliver(link, request, time::now());
+        }
+        if let Some(hub) = self.topics.hub(head.instance) {
+            return hub.arrive(link, request);
         }
         let handler = format!("#{}.{:08x}", head.instance, head.method.name);
         self.host.dead_letter(handler, head.wants_reply, DeadLetterReason::NoInstance);
