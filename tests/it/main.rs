@@ -26,3 +26,4 @@ mod public_api;
 mod races;
 mod raw;
 mod remote;
+mod rerouting;

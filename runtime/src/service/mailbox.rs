@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::error::CallError;
 use crate::id::Address;
 use crate::service::host::Host;
 use crate::service::instance::Core;
@@ -69,9 +68,9 @@ impl<M: Message> Local<M> {
     }
 
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
-    /// answers its caller.
-    pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), CallError> {
-        self.queue.send(envelope).await.map_err(|_| self.core.stopped_error())
+    /// answers its caller. One that the mailbox closed before comes back.
+    pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
+        self.queue.send(envelope).await.map_err(|refused| refused.0)
     }
 
     /// Puts a re-entrant message where the running handlers' instance finds it at once.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `definition` | what `#[service]` generates for an implementation |
 //! | `message`, `reply`, `stub` | what it generates for an interface |
-//! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
+//! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `instance`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
@@ -26,5 +26,7 @@ pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod reply;
+pub(crate) mod reroute;
+pub(crate) mod room;
 pub(crate) mod stub;
 pub(crate) mod tasks;

@@ -66,9 +66,14 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Answers with an error of delivery, as the framework does for a handler that cannot.
+    /// Answers with an error of delivery, as the framework does for a handler that cannot. Once the handler has begun, an
+    /// error that says that it did not run becomes `NoReply`: the caller would make the call again elsewhere.
     pub fn fail(mut self, error: CallError) {
-        self.answer_error(error);
+        self.answer_error(if self.begun && !error.may_have_run() {
+            CallError::NoReply(format!("the handler had begun, and failed with: {error}").into())
+        } else {
+            error
+        });
     }
 
     /// Whether nobody waits for the value: it is a send, or the caller gave up.
