@@ -30,6 +30,10 @@ use crate::service::stub::Stub;
 ///   to a remote one.
 /// * `call.try_send()` never waits.
 ///
+/// Through a handle to a name, a call that an instance certainly did not run, because it has stopped or is overloaded,
+/// is made again on another instance: within its deadline, on at most eight instances, and as often as a fifth of the
+/// handle's calls of the last 10 s and 100 besides. What may have run is never made again.
+///
 /// `R` is the method's return type, `M` the service's message enum.
 #[must_use = "a call does nothing until it is awaited or sent"]
 pub struct Call<R: 'static, M: 'static> {

@@ -146,3 +146,26 @@ impl<T> fmt::Debug for Reply<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(begun: bool, error: CallError) -> CallError {
+        let (sender, mut receiver) = oneshot::channel::<Result<(), CallError>>();
+        let mut reply = Reply::local(sender);
+        if begun {
+            reply.begin();
+        }
+        reply.fail(error);
+        receiver.try_recv().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn a_handler_that_has_begun_is_never_said_not_to_have_run() {
+        let (stopped, panicked) = (CallError::Stopped("a".into()), CallError::Panicked("b".into()));
+        assert_eq!(told(false, stopped.clone()), stopped);
+        assert!(told(true, stopped).may_have_run());
+        assert_eq!(told(true, panicked.clone()), panicked);
+    }
+}
