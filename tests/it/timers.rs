@@ -113,7 +113,11 @@ async fn a_period_does_not_drift_however_long_the_handlers_take() {
     // Held from 1500 to 2200, 2500 to 3200, 3500 to 4200: those in between come when the handler has ended.
     assert_eq!(times, ["tick@1000", "tick@2200", "tick@3200", "tick@4200"]);
     tokio::time::sleep(SECOND).await;
-    assert_eq!(log.entries().last().unwrap(), "tick@5000", "the times are multiples of the period all the same");
+    assert_eq!(
+        log.entries().last().unwrap(),
+        "tick@5000",
+        "the times are multiples of the period all the same"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +132,11 @@ async fn times_that_pass_while_a_tick_waits_for_room_are_skipped() {
     gate.open();
     tokio::time::sleep(SECOND).await;
     let entries = log.entries();
-    assert_eq!(entries, ["tick@7500", "tick@7500", "tick@8000"], "two that had been made, none of the five missed ones");
+    assert_eq!(
+        entries,
+        ["tick@7500", "tick@7500", "tick@8000"],
+        "two that had been made, none of the five missed ones"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +156,8 @@ async fn timers_end_with_their_life() {
     let node = local_node().await;
     let service = Clock::default();
     let log = service.log.clone();
-    let supervisor = skyhold::Supervisor::new("clocks", skyhold::Strategy::Dynamic).start(&node).await.unwrap();
+    let supervisor =
+        skyhold::Supervisor::new("clocks", skyhold::Strategy::Dynamic).start(&node).await.unwrap();
     let clock = supervisor.spawn(Restart::on_failure(), move || service.clone()).await.unwrap();
     clock.tick_every(SECOND).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;

@@ -15,11 +15,13 @@ use crate::error::CallError;
 use crate::event::DeadLetterReason;
 use crate::id::{Address, NodeId};
 use crate::node::topic::table::Topics;
+use crate::policy::budget::RetryBudget;
 use crate::port::{Inbox, Link, Links};
 use crate::proto::frame::Request;
 use crate::service::handle::{Remote, Routed, Target};
 use crate::service::host::Host;
 use crate::service::message::{Message, WireMessage};
+use crate::service::reroute::Refusals;
 use crate::time;
 
 /// Takes requests of peers to the instances of this node.
@@ -56,6 +58,7 @@ pub(crate) struct NameRoute<M> {
     names: Arc<Names>,
     links: Arc<dyn Links>,
     turn: AtomicUsize,
+    budget: RetryBudget,
     resolved: ArcSwapOption<Resolved<M>>,
 }
 
@@ -74,7 +77,7 @@ impl<M: WireMessage> NameRoute<M> {
         links: Arc<dyn Links>,
     ) -> Self {
         let (turn, resolved) = (AtomicUsize::new(0), ArcSwapOption::empty());
-        Self { name, only_on, host, names, links, turn, resolved }
+        Self { name, only_on, host, names, links, turn, budget: RetryBudget::default(), resolved }
     }
 
     /// The instances now. The work is done once for each version of the directory.
@@ -126,20 +129,30 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
         &self.host
     }
 
-    fn pick(&self) -> Result<Target<M>, CallError> {
+    fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError> {
         let resolved = self.resolve();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = turn.checked_rem(resolved.targets.len());
-        if let Some(target) = place.and_then(|place| resolved.targets.get(place)) {
+        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
+        let takes = usize::from(refusals.is_empty());
+        let turn = self.turn.fetch_add(takes, Ordering::Relaxed);
+        let (before, from) = resolved.targets.split_at(turn.checked_rem(resolved.targets.len()).unwrap_or(0));
+        if let Some(target) = from.iter().chain(before).find(|target| !has_refused(target, refusals)) {
             return Ok(target.clone());
         }
         let place = self.only_on.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
         Err(CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into()))
     }
 
-    fn candidates(&self) -> usize {
-        self.resolve().targets.len()
+    fn has_any(&self, refusals: &Refusals) -> bool {
+        self.resolve().targets.iter().any(|target| !has_refused(target, refusals))
     }
+
+    fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+}
+
+fn has_refused<M>(target: &Target<M>, refusals: &Refusals) -> bool {
+    target.address().is_some_and(|address| refusals.contains(address))
 }
 
 /// Whether an instance is one that a handle for `M`, perhaps on one node only, may lead to.

@@ -95,6 +95,12 @@ impl Tick {
         Self(self.0.saturating_add(nanos).min(TIDYING - 1))
     }
 
+    /// How long the node has run.
+    #[inline]
+    pub(crate) fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
     /// How long until `later`; zero if that has passed.
     #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `definition` | what `#[service]` generates for an implementation |
 //! | `message`, `reply`, `stub` | what it generates for an interface |
-//! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
+//! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
@@ -31,6 +31,8 @@ pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod reply;
+pub(crate) mod reroute;
+pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
