@@ -84,6 +84,14 @@ impl Core {
         &self.watchers
     }
 
+    /// Something that this instance is linked with has ended. A failure ends this instance too.
+    pub(crate) fn linked_ended(&self, other: &Address, reason: &StopReason) {
+        if reason.is_failure() {
+            tracing::debug!(address = %self.address, %other, %reason, "ends with what it is linked with");
+            self.stop();
+        }
+    }
+
     /// Asks the instance to stop after the handlers that run now.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

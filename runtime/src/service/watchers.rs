@@ -78,6 +78,7 @@ impl Watchers {
 
     /// Tells everybody that a life of the instance has ended, and forgets them. Another life follows, which may be
     /// watched anew.
+    #[cfg_attr(not(test), expect(dead_code, reason = "an instance has one life as yet"))]
     pub(crate) fn fire(&self, reason: &StopReason) {
         let mut state = self.state();
         let taken = if matches!(state.as_deref(), Some(State::Watched(_))) { state.take() } else { None };
