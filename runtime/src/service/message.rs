@@ -229,7 +229,16 @@ pub(crate) struct Meta {
 
 #[cfg(test)]
 mod tests {
-    use super::without_paths;
+    use super::{Envelope, without_paths};
+    use crate::service::reply::Reply;
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_message_carries_three_words_and_its_reply_four() {
+        let word = size_of::<usize>();
+        assert_eq!(size_of::<Envelope<[usize; 4]>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Reply<u64>>(), 4 * word);
+    }
 
     #[test]
     fn a_moved_type_keeps_its_signature() {
