@@ -2,22 +2,32 @@
 //! message type: 100,000 of each.
 //!
 //! Every measurement is made by a process of its own, which is this program again, so that none inherits the heap of the
-//! one before; the subjects take turns, and each goes first as often as the others. Memory is what was asked of the
-//! allocator and not given back, the handles included. The counting makes an allocation dearer, so that the times err in
-//! favour of whoever allocates less.
+//! one before; the subjects take turns, and each goes first as often as the others. `bytes` is what was asked of the
+//! allocator and not given back, the handles included; `resident` is what the process grew by. Counting makes an
+//! allocation dearer, so that the times err in favour of whoever allocates less.
 //!
 //! Run it: `cargo bench --bench memory`
 
-#![expect(clippy::disallowed_methods, reason = "the floor is a plain tokio program, and the clock is the real one")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the floor is a plain tokio program, measured with the real clock"
+)]
+#![expect(clippy::print_stdout, reason = "this is a bench's output")]
+
+#[path = "floor/flavor.rs"]
+mod flavor;
 
 use std::alloc::System;
+use std::array;
+use std::fmt::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use flavor::Flavor;
+use skyhold::Reply;
 use skyhold::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 #[global_allocator]
@@ -29,10 +39,10 @@ const SERVICES: usize = 100_000;
 /// How many messages a burst sends to each.
 const BURST: usize = 100;
 
-/// How often each subject is measured.
-const TURNS: usize = 7;
+/// How often each is measured.
+const TURNS: usize = 6;
 
-/// How many tasks have been polled.
+/// How many of them have run.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many messages have been handled.
@@ -61,190 +71,255 @@ impl Counter {
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     match &arguments[1..] {
-        [child, subject, flavor, services] if child == "--child" => {
-            let (subject, flavor) = (Subject::named(subject), Flavor::named(flavor));
-            measure(subject, flavor, services.parse().expect("a number of services"));
+        [child, kind, flavor, services] if child == "--child" => {
+            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).expect("a kind");
+            let flavor = Flavor::ALL.into_iter().find(|known| known.name() == flavor).expect("a flavor");
+            measure_here(kind, flavor, services.parse().expect("a number of services"));
         }
-        // `cargo test --benches` only wants to know whether it runs.
-        arguments if !arguments.iter().any(|argument| argument == "--bench") => {
-            for flavor in Flavor::ALL {
-                let results = Subject::ALL.map(|subject| vec![in_child(subject, flavor, 100)]);
-                drop(results);
-            }
-        }
-        _ => compare(),
+        arguments if arguments.iter().any(|argument| argument == "--bench") => compare(TURNS, SERVICES),
+        _ => compare(1, 100), // somebody only tries whether the benches run
     }
 }
 
 /// What is measured.
 #[derive(Clone, Copy)]
-enum Subject {
-    Skyhold,
+enum Kind {
     /// A task with a queue of the service's own messages.
     Floor,
-    /// A task with a queue of messages written by hand for this one purpose, which are smaller.
+    Skyhold,
+    /// A task with a queue of messages that are written for it by hand, and are smaller: they can be answered by nobody
+    /// but a caller in the same process.
     ByHand,
 }
 
-impl Subject {
+impl Kind {
     const ALL: [Self; 3] = [Self::Floor, Self::Skyhold, Self::ByHand];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Skyhold => "skyhold",
             Self::Floor => "floor",
-            Self::ByHand => "by-hand",
+            Self::Skyhold => "skyhold",
+            Self::ByHand => "by hand",
         }
     }
-
-    fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|subject| subject.name() == name).expect("a subject")
-    }
 }
 
-#[derive(Clone, Copy)]
-enum Flavor {
-    MultiThread,
-    CurrentThread,
-}
-
-impl Flavor {
-    const ALL: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::MultiThread => "2 workers",
-            Self::CurrentThread => "current_thread",
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|flavor| flavor.name() == name).expect("a flavor")
-    }
-
-    fn runtime(self) -> Runtime {
-        let mut builder = match self {
-            Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),
-            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
-        };
-        builder.worker_threads(2).enable_all().build().expect("a runtime can be built")
-    }
-}
-
-/// The figures of one measurement, each of one service: nanoseconds to start; bytes; allocations.
-const FIGURES: [&str; 5] = ["start ns", "bytes idle", "bytes, 1 call", "bytes, burst", "allocations"];
-
-type Figures = [f64; FIGURES.len()];
-
-fn measure(subject: Subject, flavor: Flavor, services: usize) {
-    let runtime = flavor.runtime();
-    let task = async move {
-        match subject {
-            Subject::Skyhold => skyhold(services).await,
-            Subject::Floor => floor(services).await,
-            Subject::ByHand => by_hand(services).await,
-        }
-    };
-    let figures = runtime.block_on(runtime.spawn(task)).expect("a bench's task does not panic");
-    println!("{}", figures.map(|figure| figure.to_string()).join(" "));
-    std::process::exit(0); // tearing down is not measured
-}
-
-async fn skyhold(services: usize) -> Figures {
-    let node = Node::builder("bench").start().await.expect("a local node starts");
-    let mut meter = Meter::new(services);
-    let counters: Vec<_> = (0..services).map(|_| node.spawn(Counter::default())).collect();
-    meter.started().await;
-    for counter in &counters {
-        counter.add(1).await.expect("the counter answers");
-    }
-    meter.handled(1).await;
-    for counter in &counters {
-        for _ in 0..BURST {
-            counter.add(1).try_send().expect("there is room");
-        }
-        tokio::task::yield_now().await;
-    }
-    meter.handled(BURST).await;
-    meter.figures
-}
-
-async fn floor(services: usize) -> Figures {
-    let mut meter = Meter::new(services);
-    let counters: Vec<_> = (0..services).map(|_| spawn_floor()).collect();
-    meter.started().await;
-    let message = || CounterMessage::Add { by: 1, reply: skyhold::Reply::none() };
-    for counter in &counters {
-        counter.send(message()).await.ok().expect("it runs");
-        tokio::task::yield_now().await;
-    }
-    meter.handled(1).await;
-    for counter in &counters {
-        for _ in 0..BURST {
-            counter.try_send(message()).ok().expect("there is room");
-        }
-        tokio::task::yield_now().await;
-    }
-    meter.handled(BURST).await;
-    meter.figures
-}
-
-async fn by_hand(_services: usize) -> Figures { [0.0; 5] }
-
-fn spawn_floor() -> mpsc::Sender<CounterMessage> {
-    let (sender, mut messages) = mpsc::channel(1024);
-    tokio::spawn(async move {
-        let mut counter = Counter::default();
-        counter.started().await;
-        while let Some(CounterMessage::Add { by, reply }) = messages.recv().await {
-            reply.send(counter.add(by).await);
-        }
-    });
-    sender
-}
-
-struct Meter { services: usize, before: stats_alloc::Stats, started: Instant, figures: Figures }
-
-impl Meter {
-    fn new(services: usize) -> Self {
-        Self { services, before: ALLOCATOR.stats(), started: Instant::now(), figures: [0.0; 5] }
-    }
-    fn per(&self, n: f64) -> f64 { n / self.services as f64 }
-    fn bytes(&self) -> f64 {
-        let c = ALLOCATOR.stats() - self.before;
-        self.per(c.bytes_allocated as f64 - c.bytes_deallocated as f64)
-    }
-    async fn started(&mut self) {
-        while STARTED.load(Ordering::Relaxed) < self.services { tokio::task::yield_now().await; }
-        self.figures[0] = self.per(self.started.elapsed().as_nanos() as f64);
-        self.figures[1] = self.bytes();
-        let c = ALLOCATOR.stats() - self.before;
-        self.figures[4] = self.per(c.allocations as f64 - c.deallocations as f64);
-    }
-    async fn handled(&mut self, n: usize) {
-        let total = if n == 1 { 1 } else { n + 1 };
-        while HANDLED.load(Ordering::Relaxed) < self.services * total { tokio::task::yield_now().await; }
-        self.figures[if n == 1 { 2 } else { 3 }] = self.bytes();
-    }
-}
-
-fn in_child(subject: Subject, flavor: Flavor, services: usize) -> Figures {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--child", subject.name(), flavor.name(), &services.to_string()]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let v: Vec<f64> = text.split_whitespace().map(|x| x.parse().unwrap()).collect();
-    v.try_into().unwrap()
-}
-
-fn compare() {
-    println!("{FIGURES:?}");
+/// Measures every kind in its own processes, in turns, and prints the medians.
+fn compare(turns: usize, services: usize) {
+    println!("\n{:<36} {:>10} {:>10} {:>10} {:>7}", "one of 100,000", "floor", "by hand", "skyhold", "ratio");
     for flavor in Flavor::ALL {
-        for turn in 0..TURNS {
-            let _ = turn;
-            for s in [Subject::Floor, Subject::Skyhold] {
-                println!("{} {} {:?}", flavor.name(), s.name(), in_child(s, flavor, SERVICES));
+        let mut results = Kind::ALL.map(|_| Vec::new());
+        for turn in 0..turns {
+            for place in 0..Kind::ALL.len() {
+                let kind = Kind::ALL[(turn + place) % Kind::ALL.len()];
+                results[kind as usize].push(measure_in_child(kind, flavor, services));
             }
         }
+        for (index, figure) in FIGURES.into_iter().enumerate() {
+            let [floor, skyhold, by_hand] =
+                array::from_fn(|kind| median(results[kind].iter().map(|figures| figures[index])));
+            let name = format!("{figure}, {}", flavor.name());
+            let ratio = skyhold / floor;
+            println!("{name:<36} {floor:>10.0} {by_hand:>10.0} {skyhold:>10.0} {ratio:>7.2}");
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What one process measures, for one service each.
+type Figures = [f64; FIGURES.len()];
+
+const FIGURES: [&str; 6] = [
+    "start ns",
+    "idle: bytes",
+    "idle: allocations",
+    "idle: resident bytes",
+    "after 1 call: bytes",
+    "after 100 sends: bytes",
+];
+
+fn measure_in_child(kind: Kind, flavor: Flavor, services: usize) -> Figures {
+    let program = std::env::current_exe().expect("this program has a path");
+    let arguments = ["--child", kind.name(), flavor.name(), &services.to_string()];
+    let output = Command::new(program).args(arguments).output().expect("this program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("figures are text");
+    let mut figures = text.split_whitespace().map(|figure| figure.parse().expect("a figure is a number"));
+    array::from_fn(|_| figures.next().expect("a child prints every figure"))
+}
+
+fn measure_here(kind: Kind, flavor: Flavor, services: usize) {
+    let runtime = flavor.runtime();
+    let measured = runtime.spawn(async move {
+        match kind {
+            Kind::Floor => measure(services, Floor::spawn).await,
+            Kind::ByHand => measure(services, ByHand::spawn).await,
+            Kind::Skyhold => {
+                let node = Node::builder("bench").start().await.expect("a local node starts");
+                measure(services, || node.spawn(Counter::default())).await
+            }
+        }
+    });
+    let figures = runtime.block_on(measured).expect("a bench's task does not panic");
+    let mut line = String::new();
+    for figure in figures {
+        write!(line, "{figure} ").expect("a string takes it");
+    }
+    println!("{line}");
+    std::process::exit(0); // the end is not measured, and takes its time
+}
+
+/// One of the hundred thousand, as its callers hold it.
+trait Subject: Send + Sync + 'static {
+    /// Calls, and waits until it is done.
+    fn call(&self) -> impl Future<Output = ()> + Send;
+    /// Sends.
+    fn send(&self);
+}
+
+async fn measure<S: Subject>(services: usize, mut spawn: impl FnMut() -> S + Send) -> Figures {
+    let (before, resident_before) = (Heap::now(), resident());
+    let begun = Instant::now();
+    let subjects: Vec<_> = (0..services).map(|_| spawn()).collect();
+    until(&STARTED, services).await;
+    let elapsed = begun.elapsed();
+    let (idle, resident_idle) = (Heap::now(), resident());
+
+    for subject in &subjects {
+        subject.call().await;
+    }
+    until(&HANDLED, services).await;
+    let called = Heap::now();
+
+    for subject in &subjects {
+        (0..BURST).for_each(|_| subject.send());
+        tokio::task::yield_now().await;
+    }
+    until(&HANDLED, services * (1 + BURST)).await;
+    let burst = Heap::now();
+
+    #[expect(clippy::cast_precision_loss, reason = "no figure is that large")]
+    let each = |total: i64| total as f64 / services as f64;
+    [
+        elapsed.as_secs_f64() * 1e9 * each(1),
+        each(idle.bytes - before.bytes),
+        each(idle.allocations - before.allocations),
+        each(resident_idle - resident_before),
+        each(called.bytes - before.bytes),
+        each(burst.bytes - before.bytes),
+    ]
+}
+
+async fn until(count: &AtomicUsize, total: usize) {
+    while count.load(Ordering::Relaxed) < total {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What was asked of the allocator and not given back.
+struct Heap {
+    bytes: i64,
+    allocations: i64,
+}
+
+impl Heap {
+    fn now() -> Self {
+        let stats = ALLOCATOR.stats();
+        let difference = |more: usize, less: usize| more.wrapping_sub(less).cast_signed() as i64;
+        Self {
+            // A reallocation is counted among the bytes too.
+            bytes: difference(stats.bytes_allocated, stats.bytes_deallocated),
+            allocations: difference(stats.allocations, stats.deallocations),
+        }
+    }
+}
+
+/// The memory that this process occupies, in bytes, where the system tells; else 0.
+fn resident() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+impl Subject for CounterHandle {
+    async fn call(&self) {
+        self.add(1).await.expect("the counter answers");
+    }
+
+    fn send(&self) {
+        self.add(1).try_send().expect("there is room");
+    }
+}
+
+struct Floor(mpsc::Sender<CounterMessage>);
+
+impl Floor {
+    fn spawn() -> Self {
+        let (sender, mut messages) = mpsc::channel(1024);
+        tokio::spawn(async move {
+            let mut counter = Counter::default();
+            counter.started().await;
+            while let Some(CounterMessage::Add { by, reply }) = messages.recv().await {
+                reply.send(counter.add(by).await);
+            }
+        });
+        Self(sender)
+    }
+}
+
+impl Subject for Floor {
+    /// The reply's other end is Skyhold's own: who waits here is told by the counter.
+    async fn call(&self) {
+        let handled = HANDLED.load(Ordering::Relaxed);
+        self.send();
+        until(&HANDLED, handled + 1).await;
+    }
+
+    fn send(&self) {
+        let message = CounterMessage::Add { by: 1, reply: Reply::none() };
+        self.0.try_send(message).ok().expect("there is room");
+    }
+}
+
+/// A message written by hand for one purpose.
+struct Add {
+    by: u64,
+    reply: Option<oneshot::Sender<u64>>,
+}
+
+struct ByHand(mpsc::Sender<Add>);
+
+impl ByHand {
+    fn spawn() -> Self {
+        let (sender, mut messages) = mpsc::channel::<Add>(1024);
+        tokio::spawn(async move {
+            let mut counter = Counter::default();
+            counter.started().await;
+            while let Some(Add { by, reply }) = messages.recv().await {
+                let total = counter.add(by).await;
+                if let Some(reply) = reply {
+                    let _ = reply.send(total); // the caller gave up
+                }
+            }
+        });
+        Self(sender)
+    }
+}
+
+impl Subject for ByHand {
+    async fn call(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Add { by: 1, reply: Some(reply) }).await.ok().expect("the counter runs");
+        answer.await.expect("the counter answers");
+    }
+
+    fn send(&self) {
+        self.0.try_send(Add { by: 1, reply: None }).ok().expect("there is room");
     }
 }
