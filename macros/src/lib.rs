@@ -1,6 +1,6 @@
 //! The `#[service]` attribute of `skyhold`, which re-exports it: no user names this crate.
 //!
-//! What it writes is thin. It names the runtime only through `skyhold::{Call, Context, Reply}` and
+//! What it writes is thin. It names the runtime only through `skyhold::{Call, CallError, Context, Reply}` and
 //! `skyhold::__private`, by absolute paths, and it never looks into a method's body.
 //!
 //! The way is one way: `parse` reads the item, `model` turns it into our own data and says what is wrong with
@@ -25,12 +25,33 @@ mod validate;
 /// * a `struct`: the settings of the service, when they shall not stand on its `impl`.
 ///
 /// # Settings
-/// * `name = "counter"`: the name under which the service is registered by default; else the type's name (for a
-///   contract's implementation the contract's), in snake case.
-/// * `mailbox = 1024`: how many messages may wait in front of an instance.
-/// * `concurrency = 64`: how many `&self` handlers of one instance may run at a time.
-/// * `local`: arguments and replies need not be serializable; the service then stays inside its process.
-/// * `crate = path`: where the `skyhold` crate is found, when it is not `::skyhold`.
+///
+/// | setting | what it sets | unit | default |
+/// |---|---|---|---|
+/// | `name = "counter"` | the name under which it is registered | text without white space | the type's |
+/// | `mailbox = 1024` | how much may wait in front of an instance | messages, at least 1 | 1024 |
+/// | `concurrency = 64` | how many `&self` handlers run at a time | handlers, at least 1 | 64 |
+/// | `overflow = "wait"` | what happens when the mailbox is full | `wait`, `reject`, `drop_oldest` | `"wait"` |
+/// | `queued = "keep"` | what a restart does to queued messages | `keep`, `refuse` | `"keep"` |
+/// | `shed` | whether calls without hope are refused | a switch | off |
+/// | `slow = "1s"` | when a running handler raises a first event | `ms`, `s`, `m`; or `off` | `"1s"` |
+/// | `stuck = "10s"` | when it raises a second one | `ms`, `s`, `m`; or `off` | `"10s"` |
+/// | `high_water = 80` | how full a mailbox raises an event | percent of `mailbox`, 1 to 100 | 80 |
+/// | `local` | whether messages stay inside the process | a switch | off |
+/// | `crate = path` | where the `skyhold` crate is found | a path | `::skyhold` |
+///
+/// * `name` is by default the type's name in snake case, and the contract's for a contract's implementation.
+/// * `overflow`: with `"wait"` the caller waits for room, with `"reject"` the message is answered `Overloaded`, and with
+///   `"drop_oldest"` the oldest send in the mailbox makes room; a call never does.
+/// * `queued`: when a supervisor restarts an instance, `"keep"` leaves the messages in its mailbox to its next life, and
+///   `"refuse"` answers them `Stopped`.
+/// * `shed` refuses a call whose deadline cannot be met, judged by how long messages wait in the mailbox now.
+/// * `slow` and `stuck` are a whole number with its unit, as in `"250ms"`, `"1s"` or `"2m"`, and at most a day; `"off"`
+///   raises no event. `slow` must be less than `stuck`, also where one of them is the default.
+/// * `local`: the arguments and replies need not be serializable, and the service cannot be reached from other nodes.
+///
+/// The settings of a service stand together, on its `struct` or on its `impl`. `local` stands where the messages are
+/// declared, and `crate` on each `#[service]` that needs it; a contract's `trait` takes those two alone.
 ///
 /// # Hooks
 /// `#[on_start]`, `#[on_stop]` and `#[on_down]` mark the methods of an `impl` that the framework calls itself.

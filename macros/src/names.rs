@@ -137,10 +137,11 @@ pub(crate) fn shown(tokens: TokenStream) -> String {
     text.trim_end().to_owned()
 }
 
-/// The one of `known` that `word` was probably meant to be.
+/// The one of `known` that `word` was probably meant to be: at most every third letter is another, as in rustc's
+/// `find_best_match_for_name`.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let (distance, name) = known.iter().map(|name| (edits(word, name), *name)).min()?;
-    (distance <= 3 && distance < name.len()).then_some(name)
+    (distance <= word.chars().count().max(3) / 3).then_some(name)
 }
 
 fn capitalised(word: &str) -> String {
@@ -275,5 +276,7 @@ mod tests {
         assert_eq!(nearest("mailbx", &known), Some("mailbox"));
         assert_eq!(nearest("nam", &known), Some("name"));
         assert_eq!(nearest("colour", &known), None);
+        assert_eq!(nearest("thread", &["shed"]), None);
+        assert_eq!(nearest("", &known), None);
     }
 }

@@ -78,7 +78,17 @@ fn an_implementation_of_a_contract() {
 fn the_settings_on_a_struct() {
     check(
         "settings",
-        &quote!(name = "counter", mailbox = 1024, concurrency = 64),
+        &quote!(
+            name = "counter",
+            mailbox = 1024,
+            concurrency = 64,
+            overflow = "drop_oldest",
+            queued = "refuse",
+            shed,
+            slow = "250ms",
+            stuck = "off",
+            high_water = 90
+        ),
         &quote! {
             struct Counter<T: Clone = u64> {
                 total: T,

@@ -16,6 +16,7 @@ use crate::names;
 pub(crate) fn validate(model: &mut Model, args: &Args, errors: &mut Errors) {
     match model {
         Model::Service(service) => {
+            settings(args, errors);
             hooks(&mut service.hooks, errors);
             messages(&mut service.interface, NO_METHOD, errors);
         }
@@ -24,6 +25,7 @@ pub(crate) fn validate(model: &mut Model, args: &Args, errors: &mut Errors) {
             messages(&mut contract.interface, NO_CONTRACT_METHOD, errors);
         }
         Model::Implementation(implementation) => {
+            settings(args, errors);
             hooks(&mut implementation.hooks, errors);
             not_local(
                 args,
@@ -32,6 +34,7 @@ pub(crate) fn validate(model: &mut Model, args: &Args, errors: &mut Errors) {
             );
         }
         Model::Struct(_) => {
+            settings(args, errors);
             not_local(
                 args,
                 "put `local` on the `impl` block: it is the messages that may leave or not",
@@ -48,16 +51,34 @@ fn not_local(args: &Args, message: &str, errors: &mut Errors) {
 }
 
 fn on_contract(args: &Args, errors: &mut Errors) {
-    let spans = [
-        args.name.as_ref().map(|setting| setting.span),
-        args.mailbox.as_ref().map(|setting| setting.span),
-        args.concurrency.as_ref().map(|setting| setting.span),
-    ];
-    for span in spans.into_iter().flatten() {
+    for span in args.of_an_implementation() {
         errors.at(
             span,
             "put this setting on the `impl` of the contract or on its struct: a contract takes `local` and `crate`",
         );
+    }
+}
+
+/// What is wrong between settings. All of a service's stand together, so that what is not said is the default.
+fn settings(args: &Args, errors: &mut Errors) {
+    let slow = args.slow.map_or(Some(DEFAULT_SLOW), |setting| setting.value);
+    let stuck = args.stuck.map_or(Some(DEFAULT_STUCK), |setting| setting.value);
+    if args.flawed || slow.zip(stuck).is_none_or(|(slow, stuck)| slow < stuck) {
+        return;
+    }
+    match (args.slow, args.stuck) {
+        (Some(slow), Some(_)) => errors.at(
+            slow.span,
+            "write `slow = \"1s\", stuck = \"10s\"`: `slow` is shorter than `stuck`, because a handler is slow before \
+             it is stuck",
+        ),
+        (Some(slow), None) => {
+            errors.at(slow.span, "set `stuck` too, to more than `slow`: it is \"10s\" by default, or \"off\"");
+        }
+        (None, Some(stuck)) => {
+            errors.at(stuck.span, "set `slow` too, to less than `stuck`: it is \"1s\" by default, or \"off\"");
+        }
+        (None, None) => {}
     }
 }
 
@@ -128,3 +149,9 @@ const NO_METHOD: &str = "make a method with `&self` or `&mut self` `pub`: each o
 
 const NO_CONTRACT_METHOD: &str = "add a method with `&self` or `&mut self`: each of those is a message, and a \
                                   contract without one has nothing to say";
+
+/// `Settings::DEFAULT.slow` of the runtime, in milliseconds.
+const DEFAULT_SLOW: u64 = 1_000;
+
+/// `Settings::DEFAULT.stuck` of the runtime, in milliseconds.
+const DEFAULT_STUCK: u64 = 10_000;

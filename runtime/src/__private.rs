@@ -1,5 +1,6 @@
 //! What the expansion of `#[service]` names, and nothing else does. Not covered by semantic versioning.
 
+pub use crate::config::{Overflow, Queued};
 pub use crate::service::context::Scope;
 pub use crate::service::definition::{
     DefaultSettings, IntoStartResult, Service, Settings, StartFailure, start_result,

@@ -1,4 +1,4 @@
-//! Settings that users give a node.
+//! Settings that users give a node or a service.
 //!
 //! Invariant: plain values, checked when they are made; nothing here reads the clock or the network.
 
@@ -94,6 +94,33 @@ pub enum SecretError {
         /// What is wrong, and what was expected.
         problem: String,
     },
+}
+
+/// What happens to a message for which the mailbox has no room: `#[service(overflow = "reject")]`. The default is
+/// [`Overflow::Wait`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// `"wait"`: its caller waits for room, a call's caller until its deadline.
+    #[default]
+    Wait,
+    /// `"reject"`: it is refused at once with `CallError::Overloaded`; its handler does not run.
+    Reject,
+    /// `"drop_oldest"`: the oldest send in the mailbox is dropped to make room, and becomes a dead letter. A call is
+    /// never dropped.
+    DropOldest,
+}
+
+/// What happens to the messages in the mailbox when a supervisor restarts the instance:
+/// `#[service(queued = "refuse")]`. The default is [`Queued::Keep`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Queued {
+    /// `"keep"`: they stay, and the restarted instance handles them.
+    #[default]
+    Keep,
+    /// `"refuse"`: calls are answered `CallError::Stopped`, sends become dead letters; their handlers do not run.
+    Refuse,
 }
 
 #[cfg(test)]

@@ -210,6 +210,9 @@ pub enum StartError {
         /// The panic's message.
         message: String,
     },
+    /// The supervisor that was to start it has ended.
+    #[error("supervisor `{0}` has ended")]
+    SupervisorEnded(String),
     /// The node is shutting down, or has shut down.
     #[error("node {0} is shutting down")]
     NodeStopped(crate::id::NodeId),

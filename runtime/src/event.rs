@@ -3,7 +3,7 @@
 //!
 //! Invariant: plain values. How they are published is the node's matter.
 
-use crate::id::{Address, Incarnation, NodeId};
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
 
 /// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,25 @@ pub enum Event {
         /// Why, in words: wrong secret, wrong cluster name, no common version, garbage.
         reason: String,
     },
-    /// An instance ended.
+    /// A supervisor began another life of a child, and it is up.
+    Restarted {
+        /// The supervisor's name; the service's, if it was started on its own.
+        supervisor: String,
+        /// The child's name.
+        child: String,
+        /// The child's number, if it is an instance.
+        instance: Option<InstanceId>,
+    },
+    /// A supervisor saw more failures than its intensity allows, and ended its children.
+    GaveUp {
+        /// The supervisor's name; the service's, if it was started on its own.
+        supervisor: String,
+        /// The name of the child that failed last.
+        child: String,
+        /// Why that one failed.
+        reason: String,
+    },
+    /// An instance ended, or one of the lives of a supervised one.
     InstanceEnded {
         /// The instance.
         address: Address,
@@ -39,11 +57,11 @@ pub enum Event {
         /// Why.
         reason: StopReason,
     },
-    /// A message reached nobody. A call's caller got an error as well; for a send this is the only trace.
+    /// Messages reached nobody. A call's caller got an error as well; for a send this is the only trace.
     DeadLetter(DeadLetter),
 }
 
-/// A message that reached nobody.
+/// Messages of one kind that reached nobody. What a stopped instance had queued is told in one event for each handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -53,6 +71,8 @@ pub struct DeadLetter {
     pub call: bool,
     /// Why nobody got it.
     pub reason: DeadLetterReason,
+    /// How many they were.
+    pub count: u64,
 }
 
 /// Why a message reached nobody.
@@ -77,7 +97,7 @@ pub enum DeadLetterReason {
 pub enum StopReason {
     /// It was asked to stop, by itself or by somebody else.
     Normal,
-    /// Its node shuts down.
+    /// Its node, or its supervisor, ends what it runs.
     Shutdown,
     /// It could not start, or something that it is linked with failed, with this error.
     Error(String),
@@ -105,7 +125,7 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Normal => f.write_str("stopped"),
-            Self::Shutdown => f.write_str("the node shuts down"),
+            Self::Shutdown => f.write_str("shut down"),
             Self::Error(error) => write!(f, "failed: {error}"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Killed => f.write_str("cut off"),
@@ -138,8 +158,10 @@ pub struct Counters {
     pub panics: u64,
     /// Instances that were started.
     pub instances_started: u64,
-    /// Instances that have ended.
+    /// Instances that have ended, and lives of supervised ones.
     pub instances_ended: u64,
+    /// Children that a supervisor began another life of.
+    pub restarts: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
 }

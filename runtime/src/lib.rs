@@ -53,6 +53,7 @@ mod port;
 mod proto;
 mod random;
 mod service;
+mod supervision;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -62,7 +63,7 @@ pub mod __private;
 
 pub mod prelude;
 
-pub use config::{Secret, SecretError};
+pub use config::{Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
@@ -71,11 +72,13 @@ pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
+pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use skyhold_macros::service;
+pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 
 /// The README's programs compile.
 #[cfg(doctest)]

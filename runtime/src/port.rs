@@ -3,6 +3,8 @@
 //!
 //! Invariant: no socket and no service here, and nobody waits while holding a lock.
 
+mod watches;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +22,8 @@ use crate::proto::codec::CodecError;
 use crate::proto::frame::{self, Frame, PutError, Request, RequestHead};
 use crate::proto::in_flight::{DEFAULT_MAX_IN_FLIGHT, InFlight};
 use crate::proto::inbound::{CancelOutcome, Inbound, Insert};
+
+pub(crate) use watches::{WatchId, Watcher};
 
 /// How many bytes may wait for the socket before callers wait for room.
 const SEND_BUFFER: usize = 1024 * 1024;

@@ -189,7 +189,7 @@ async fn one_instance_that_refuses_to_start_ends_them_all_before_the_error_comes
     node.service("life", factory).instances(3).start().await.unwrap_err();
     let counters = node.counters();
     assert_eq!((counters.instances_started, counters.instances_ended), (3, 3), "{}", log.line());
-    assert_eq!(log.entries().iter().filter(|entry| *entry == "stop:stopped").count(), 2, "{}", log.line());
+    assert_eq!(log.entries().iter().filter(|entry| *entry == "stop:shut_down").count(), 2, "{}", log.line());
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +211,7 @@ async fn the_stop_hook_and_the_event_get_the_reason() {
     for (how, expected, line) in [
         ("node", StopReason::Normal, "start stop:stopped drop"),
         ("itself", StopReason::Normal, "start stop:stopped drop"),
-        ("shutdown", StopReason::Shutdown, "start stop:the_node_shuts_down drop"),
+        ("shutdown", StopReason::Shutdown, "start stop:shut_down drop"),
         // The state may be broken: the hook does not run.
         ("panic", StopReason::Panicked("boom".into()), "start drop"),
     ] {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skyhold::Restart;
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
 use skyhold::{Event, LookupError, StartError};
@@ -188,7 +189,8 @@ async fn a_stopped_group_leaves_the_whole_cluster() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_died_is_called_no_more() {
     let cluster = Cluster::start(2).await;
-    cluster[1].service("where", Where::default).instances(3).start().await.unwrap();
+    let where_ = cluster[1].service("where", Where::default).instances(3);
+    where_.restart(Restart::never()).start().await.unwrap();
     let remote = WhereHandle::lookup(&cluster[0], "where").await.unwrap();
     let error = remote.explode().await.unwrap_err();
     assert!(matches!(error, CallError::Panicked(_)), "{error:?}");
@@ -200,7 +202,7 @@ async fn an_instance_that_died_is_called_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_name_whose_last_instance_died_is_gone() {
     let cluster = Cluster::start(2).await;
-    cluster[1].service("where", Where::default).start().await.unwrap();
+    cluster[1].service("where", Where::default).restart(Restart::never()).start().await.unwrap();
     let remote = WhereHandle::lookup(&cluster[0], "where").await.unwrap();
     remote.explode().await.unwrap_err();
     eventually("the name is gone", || !is_known(&cluster[0], "where")).await;

@@ -82,9 +82,13 @@ fn message_impl(interface: &Interface) -> TokenStream {
         quote!(#cfgs Self::#variant { .. } => const { &Self::#constant })
     });
     let arms = arms.chain(never_arm(interface));
+    let krate = &interface.krate;
+    let error = local("error");
+    let failures =
+        interface.methods.iter().map(|each| failure_arm(each, &error)).chain(never_arm_owned(interface));
     quote! {
         #[automatically_derived]
-        #[allow(trivial_bounds)]
+        #[allow(trivial_bounds, unused_variables)]
         impl #declared #private::Message for #message #where_clause {
             type Handle = #handle;
             const INTERFACE: &'static str = #name;
@@ -95,8 +99,20 @@ fn message_impl(interface: &Interface) -> TokenStream {
                     #(#arms,)*
                 }
             }
+
+            fn fail(self, #error: #krate::CallError) {
+                match self {
+                    #(#failures,)*
+                }
+            }
         }
     }
+}
+
+fn failure_arm(method: &Method, error: &Ident) -> TokenStream {
+    let Method { cfgs, variant, .. } = method;
+    let (reply, reply_field) = (local("reply"), method.reply_field());
+    quote!(#cfgs Self::#variant { #reply_field: #reply, .. } => #reply.fail(#error))
 }
 
 fn wire_impl(interface: &Interface) -> TokenStream {
@@ -169,8 +185,14 @@ fn type_arguments(interface: &Interface) -> Option<TokenStream> {
     })
 }
 
-/// The arm for the variant that nobody can make.
+/// The arm for the variant that nobody can make, behind a reference.
 fn never_arm(interface: &Interface) -> Option<TokenStream> {
     let never = local("never");
     interface.has_never().then(|| quote!(Self::__Never(#never, ..) => match *#never {}))
+}
+
+/// The arm for the variant that nobody can make, owned.
+fn never_arm_owned(interface: &Interface) -> Option<TokenStream> {
+    let never = local("never");
+    interface.has_never().then(|| quote!(Self::__Never(#never, ..) => match #never {}))
 }

@@ -3,6 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
+use crate::args::Limit;
 use crate::model::{Generics, Settings};
 
 /// The inherent constant on the type; nothing when nothing is set.
@@ -16,10 +17,7 @@ pub(super) fn constant(
     let constant = Ident::new(CONSTANT, span);
     let (declared, where_clause) = (generics.declaration(), generics.where_clause());
     let private = quote!(#krate::__private);
-    let name = settings.name.as_ref().map(|name| quote!(.name(#name)));
-    let mailbox = settings.mailbox.map(|mailbox| quote!(.mailbox(#mailbox)));
-    let concurrency = settings.concurrency.map(|concurrency| quote!(.concurrency(#concurrency)));
-    let value = quote!(#private::Settings::DEFAULT #name #mailbox #concurrency);
+    let value = value(settings, &private);
     let item = quote_spanned!(span=> pub const #constant: #private::Settings = #value;);
     Some(quote! {
         #[allow(dead_code, unreachable_pub)]
@@ -28,6 +26,37 @@ pub(super) fn constant(
             #item
         }
     })
+}
+
+/// The default, changed in what is set.
+fn value(settings: &Settings, private: &TokenStream) -> TokenStream {
+    let Settings { name, mailbox, concurrency, overflow, queued, shed, slow, stuck, high_water, span: _ } =
+        settings;
+    let variant = |kind: &str, variant: &str| {
+        let [kind, variant] = [kind, variant].map(|name| Ident::new(name, Span::call_site()));
+        quote!(#private::#kind::#variant)
+    };
+    let name = name.as_ref().map(|name| quote!(.name(#name)));
+    let mailbox = mailbox.map(|mailbox| quote!(.mailbox(#mailbox)));
+    let concurrency = concurrency.map(|concurrency| quote!(.concurrency(#concurrency)));
+    let overflow =
+        overflow.map(|chosen| variant("Overflow", chosen)).map(|chosen| quote!(.overflow(#chosen)));
+    let queued = queued.map(|chosen| variant("Queued", chosen)).map(|chosen| quote!(.queued(#chosen)));
+    let shed = shed.then(|| quote!(.shed()));
+    let slow = slow.map(limit).map(|limit| quote!(.slow(#limit)));
+    let stuck = stuck.map(limit).map(|limit| quote!(.stuck(#limit)));
+    let high_water = high_water.map(|percent| quote!(.high_water(#percent)));
+    quote! {
+        #private::Settings::DEFAULT
+            #name #mailbox #concurrency #overflow #queued #shed #slow #stuck #high_water
+    }
+}
+
+fn limit(limit: Limit) -> TokenStream {
+    limit.map_or_else(
+        || quote!(::core::option::Option::None),
+        |length| quote!(::core::option::Option::Some(::core::time::Duration::from_millis(#length))),
+    )
 }
 
 /// The settings of the type in which this stands: its own constant if it has one, else the default.

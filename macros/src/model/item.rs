@@ -9,7 +9,7 @@ use syn::{ItemStruct, Path, ReturnType, Type, Visibility};
 use super::method::{self, Owner};
 use super::{AsyncMethod, Contract, ContractMember, Generics, Implementation, Interface, Method, Model};
 use super::{Service, Settings, Struct, hook, types};
-use crate::args::Args;
+use crate::args::{Args, Setting};
 use crate::errors::Errors;
 use crate::names;
 use crate::parse::{ImplBlock, Item, Member, MethodItem, TraitBlock};
@@ -166,18 +166,22 @@ fn interface(
 }
 
 fn settings(args: &Args) -> Settings {
-    let name = args.name.as_ref();
-    let mailbox = args.mailbox.as_ref();
-    let concurrency = args.concurrency.as_ref();
     Settings {
-        name: name.map(|setting| setting.value.clone()),
-        mailbox: mailbox.map(|setting| setting.value),
-        concurrency: concurrency.map(|setting| setting.value),
-        span: name
-            .map(|setting| setting.span)
-            .or(mailbox.map(|setting| setting.span))
-            .or(concurrency.map(|setting| setting.span)),
+        name: args.name.as_ref().map(|setting| setting.value.clone()),
+        mailbox: value(args.mailbox),
+        concurrency: value(args.concurrency),
+        overflow: value(args.overflow),
+        queued: value(args.queued),
+        shed: args.shed.is_some(),
+        slow: value(args.slow),
+        stuck: value(args.stuck),
+        high_water: value(args.high_water),
+        span: args.of_an_implementation().next(),
     }
+}
+
+fn value<T>(setting: Option<Setting<T>>) -> Option<T> {
+    setting.map(|setting| setting.value)
 }
 
 /// The block as it is emitted, up to its braces, and what stood between them.

@@ -11,6 +11,8 @@ mod types;
 
 use proc_macro2::{Ident, Span, TokenStream};
 
+use crate::args::Limit;
+
 pub(crate) use generics::Generics;
 pub(crate) use item::lower;
 
@@ -129,6 +131,18 @@ pub(crate) struct Settings {
     pub(crate) mailbox: Option<usize>,
     /// The bound of its `&self` handlers.
     pub(crate) concurrency: Option<usize>,
+    /// What happens when the mailbox is full: the variant of the runtime's `Overflow`.
+    pub(crate) overflow: Option<&'static str>,
+    /// What happens to queued messages at a restart: the variant of the runtime's `Queued`.
+    pub(crate) queued: Option<&'static str>,
+    /// Whether calls are refused whose deadline cannot be met.
+    pub(crate) shed: bool,
+    /// After how long a handler is slow.
+    pub(crate) slow: Option<Limit>,
+    /// After how long a handler is stuck.
+    pub(crate) stuck: Option<Limit>,
+    /// At how many percent the mailbox is at its high-water mark.
+    pub(crate) high_water: Option<u8>,
     /// Where the first of them stands; `None` when there is none.
     pub(crate) span: Option<Span>,
 }

@@ -5,18 +5,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::cluster::directory::{Directory, Snapshot};
 use crate::cluster::introductions::Introductions;
+use crate::cluster::withdrawal::{Withdraw, Withdrawals};
 use crate::id::{Incarnation, InstanceId, NodeId};
 use crate::net::news::{News, PeerEvent};
 use crate::port::Link;
-use crate::proto::frame::Frame;
+use crate::proto::frame::{self, Frame};
+use crate::time;
 
-/// How many registrations may wait for the task.
+#[cfg(test)]
+mod tests;
+
+/// How many commands may wait for the task.
 const COMMANDS: usize = 1024;
 
 /// The directory, for everybody to read.
@@ -54,6 +60,18 @@ impl Names {
 
 /// What a node asks of the task.
 #[derive(Debug)]
+pub(crate) enum Command {
+    Register(Register),
+    /// Takes names back from the peers, and goes on routing to them here until they are registered without instances.
+    /// Answered when every connected peer routes elsewhere, or has gone. See [`withdraw`].
+    Withdraw {
+        names: Withdraw,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What runs here under one name.
+#[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) name: Arc<str>,
     pub(crate) interface: &'static str,
@@ -63,13 +81,30 @@ pub(crate) struct Register {
     pub(crate) done: oneshot::Sender<()>,
 }
 
+/// Takes names back from the peers, and waits until each has published that, at most `limit`. This node goes on routing
+/// to them. Gives whether all peers have, or have gone; if not, they are told all the same and may be slow to read it.
+///
+/// # Cancel safety
+/// Once polled to its first wait the names may be withdrawn; only the waiting is cut short.
+pub(crate) async fn withdraw(commands: &mpsc::Sender<Command>, names: Withdraw, limit: Duration) -> bool {
+    let (done, is_done) = oneshot::channel();
+    let ask = async {
+        // Without the cluster's task the node has ended, and its names with it.
+        if commands.send(Command::Withdraw { names, done }).await.is_ok() {
+            drop(is_done.await);
+        }
+    };
+    time::timeout(limit, ask).await.is_some()
+}
+
 /// The task's state.
 pub(crate) struct Coordinator {
     directory: Directory,
     introductions: Introductions,
     links: BTreeMap<NodeId, Arc<Link>>,
+    withdrawals: Withdrawals,
     names: Arc<Names>,
-    commands: mpsc::Receiver<Register>,
+    commands: mpsc::Receiver<Command>,
     events: mpsc::Receiver<PeerEvent>,
     /// For dialling whom a peer told of. Only tried: the peers' task may be waiting for this one.
     peers: mpsc::Sender<News>,
@@ -81,7 +116,7 @@ impl Coordinator {
         incarnation: Incarnation,
         events: mpsc::Receiver<PeerEvent>,
         peers: mpsc::Sender<News>,
-    ) -> (Self, Arc<Names>, mpsc::Sender<Register>) {
+    ) -> (Self, Arc<Names>, mpsc::Sender<Command>) {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let names = Arc::new(Names {
             current: ArcSwap::default(),
@@ -92,6 +127,7 @@ impl Coordinator {
             directory: Directory::new(me.clone(), incarnation),
             introductions: Introductions::new(me.clone()),
             links: BTreeMap::new(),
+            withdrawals: Withdrawals::default(),
             names: Arc::clone(&names),
             commands,
             events,
@@ -110,7 +146,8 @@ impl Coordinator {
                     None => return,
                 },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.register(command),
+                    Some(Command::Register(register)) => self.register(register),
+                    Some(Command::Withdraw { names, done }) => self.withdraw(&names, done),
                     None => return,
                 },
             }
@@ -121,10 +158,21 @@ impl Coordinator {
         let Register { name, interface, instances, done } = command;
         if let Some(change) = self.directory.set_own(&name, interface, instances) {
             self.names.publish(self.directory.snapshot());
-            let change = Frame::Names(change);
-            self.links.values().for_each(|link| link.put(&change));
+            self.tell_all(change);
         }
         let _ = done.send(()); // who asked may have gone
+    }
+
+    fn withdraw(&mut self, names: &Withdraw, done: oneshot::Sender<()>) {
+        let change = self.directory.withdraw(names);
+        self.tell_all(change);
+        self.withdrawals.wait_for(&self.links, done);
+    }
+
+    fn tell_all(&self, change: Vec<frame::Names>) {
+        for names in change.into_iter().map(Frame::Names) {
+            self.links.values().for_each(|link| link.put(&names));
+        }
     }
 
     fn peer_event(&mut self, event: PeerEvent) {
@@ -137,6 +185,11 @@ impl Coordinator {
                     self.names.publish(self.directory.snapshot());
                 }
             }
+            PeerEvent::NamesSync(link, token) => {
+                // What came before it is published: see above.
+                link.put(&Frame::NamesSynced { token });
+            }
+            PeerEvent::NamesSynced(link, token) => self.withdrawals.synced(&link, token),
             PeerEvent::Members(members) => {
                 for address in self.introductions.to_dial(&members) {
                     // Told again by the next peer if this is lost.
@@ -151,6 +204,7 @@ impl Coordinator {
         for names in self.directory.own_names() {
             link.put(&Frame::Names(names));
         }
+        self.withdrawals.peer_up(&link);
         for members in to_it {
             link.put(&Frame::Members(members));
         }
@@ -167,6 +221,7 @@ impl Coordinator {
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
         }
+        self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);
         if self.directory.remove_peer(&peer.node, peer.incarnation) {
             self.names.publish(self.directory.snapshot());

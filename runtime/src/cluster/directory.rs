@@ -1,10 +1,13 @@
 //! The directory: which name has which instances on which node. Each node is the only writer of its own entries.
 //!
+//! A node may withdraw names of its own: from then on they are known to itself alone.
+//!
 //! Invariant: values and decisions only; what a peer says is applied by its connection's owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::cluster::withdrawal::Withdraw;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::proto::frame::{NameEntry, Names};
 
@@ -16,9 +19,25 @@ const MAX_NAMES_PER_PEER: usize = 65_536;
 pub(crate) struct Directory {
     me: (NodeId, Incarnation),
     own: BTreeMap<String, Entry>,
+    withdrawn: Withdrawn,
     peers: BTreeMap<NodeId, (Incarnation, BTreeMap<String, Entry>)>,
     /// What `own` and `peers` say together, kept name by name as they change.
     names: HashMap<Arc<str>, Arc<[Candidate]>>,
+}
+
+/// Which of this node's names its peers are not told.
+#[derive(Debug, Default)]
+struct Withdrawn {
+    /// Every name, for ever.
+    all: bool,
+    /// These, as long as they have instances: never more than there are own names.
+    names: BTreeSet<String>,
+}
+
+impl Withdrawn {
+    fn contains(&self, name: &str) -> bool {
+        self.all || self.names.contains(name)
+    }
 }
 
 /// One name on one node.
@@ -50,17 +69,23 @@ impl Snapshot {
 
 impl Directory {
     pub(crate) fn new(me: NodeId, incarnation: Incarnation) -> Self {
-        Self { me: (me, incarnation), own: BTreeMap::new(), peers: BTreeMap::new(), names: HashMap::new() }
+        Self {
+            me: (me, incarnation),
+            own: BTreeMap::new(),
+            withdrawn: Withdrawn::default(),
+            peers: BTreeMap::new(),
+            names: HashMap::new(),
+        }
     }
 
-    /// Sets this node's instances of a name; without instances the name goes. Gives what the peers are to be told, or
-    /// `None` if nothing changed.
+    /// Sets this node's instances of a name; without instances the name goes. Gives what the peers are to be told, which
+    /// is nothing of a name that is withdrawn, or `None` if nothing changed.
     pub(crate) fn set_own(
         &mut self,
         name: &str,
         interface: &str,
         instances: Vec<InstanceId>,
-    ) -> Option<Names> {
+    ) -> Option<Vec<Names>> {
         let entry = Entry { interface: interface.into(), instances };
         let told = name_entry(name, &entry);
         if entry.instances.is_empty() {
@@ -69,13 +94,37 @@ impl Directory {
             return None;
         }
         self.refresh(name);
-        Some(Names { complete: false, entries: vec![told] })
+        let is_told = !self.withdrawn.contains(name);
+        if !self.own.contains_key(name) {
+            self.withdrawn.names.remove(name); // what is registered under it later is another matter
+        }
+        Some(Names::frames(false, if is_told { vec![told] } else { vec![] }))
+    }
+
+    /// Takes names back from the peers and keeps them here. Gives what the peers are to be told.
+    pub(crate) fn withdraw(&mut self, what: &Withdraw) -> Vec<Names> {
+        let chosen: Vec<String> = match what {
+            Withdraw::All => self.own.keys().cloned().collect(),
+            Withdraw::Names(names) => names.iter().map(ToString::to_string).collect(),
+        };
+        let mut entries = vec![];
+        for name in chosen {
+            if let Some(entry) = self.own.get(&name)
+                && !self.withdrawn.contains(&name)
+            {
+                let gone = Entry { interface: Arc::clone(&entry.interface), instances: vec![] };
+                entries.push(name_entry(&name, &gone));
+                self.withdrawn.names.insert(name);
+            }
+        }
+        self.withdrawn.all |= *what == Withdraw::All;
+        Names::frames(false, entries)
     }
 
     /// All that this node says of itself, for a peer that is new.
     pub(crate) fn own_names(&self) -> Vec<Names> {
-        let entries = self.own.iter().map(|(name, entry)| name_entry(name, entry)).collect();
-        Names::frames(true, entries)
+        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
+        Names::frames(true, told.map(|(name, entry)| name_entry(name, entry)).collect())
     }
 
     /// A peer said something of itself. Gives whether anything changed.
@@ -188,9 +237,10 @@ mod tests {
     fn a_change_is_told_once_and_an_empty_entry_removes() {
         let mut directory = Directory::new(node("b"), Incarnation(1));
         let told = directory.set_own("counter", "Counter", vec![InstanceId(7)]).unwrap();
-        assert_eq!(told.entries, [entry("counter", &[7])]);
+        assert_eq!(told[0].entries, [entry("counter", &[7])]);
         assert!(directory.set_own("counter", "Counter", vec![InstanceId(7)]).is_none());
-        assert_eq!(directory.set_own("counter", "Counter", vec![]).unwrap().entries, [entry("counter", &[])]);
+        let told = directory.set_own("counter", "Counter", vec![]).unwrap();
+        assert_eq!(told, [Names { complete: false, entries: vec![entry("counter", &[])] }]);
         assert!(directory.set_own("counter", "Counter", vec![]).is_none());
         assert!(found(&directory, "counter").is_empty());
     }
@@ -209,6 +259,48 @@ mod tests {
         assert!(directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1])])));
         assert_eq!(found(&directory, "x"), ["a#1"]);
         assert!(found(&directory, "y").is_empty() && found(&directory, "z").is_empty());
+    }
+
+    #[test]
+    fn a_withdrawn_name_is_known_here_and_told_to_nobody_until_it_has_gone() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        directory.set_own("x", "Counter", vec![InstanceId(1)]);
+        directory.set_own("y", "Counter", vec![InstanceId(2)]);
+        let names = || Withdraw::Names(vec!["x".into(), "nobody".into()]);
+        let gone = Names { complete: false, entries: vec![entry("x", &[])] };
+        assert_eq!(directory.withdraw(&names()), [gone]);
+        assert_eq!(directory.withdraw(&names()), [], "it is told once");
+        let all = |entries| Names { complete: true, entries };
+        assert_eq!(directory.own_names(), [all(vec![entry("y", &[2])])]);
+        assert_eq!(found(&directory, "x"), ["b#1"]);
+        assert_eq!(
+            directory.set_own("x", "Counter", vec![InstanceId(3)]),
+            Some(vec![]),
+            "a change stays here"
+        );
+        assert_eq!(found(&directory, "x"), ["b#3"]);
+
+        assert_eq!(directory.set_own("x", "Counter", vec![]), Some(vec![]));
+        assert!(
+            !directory.set_own("x", "Counter", vec![InstanceId(4)]).unwrap().is_empty(),
+            "a new beginning"
+        );
+    }
+
+    #[test]
+    fn who_withdrew_all_names_tells_none_any_more() {
+        let mut directory = Directory::new(node("b"), Incarnation(1));
+        directory.set_own("x", "Counter", vec![InstanceId(1)]);
+        directory.set_own("y", "Counter", vec![InstanceId(2)]);
+        directory.withdraw(&Withdraw::Names(vec!["x".into()]));
+        let gone = Names { complete: false, entries: vec![entry("y", &[])] };
+        assert_eq!(directory.withdraw(&Withdraw::All), [gone], "of x they know already");
+        for instances in [vec![], vec![InstanceId(3)]] {
+            assert_eq!(directory.set_own("x", "Counter", instances), Some(vec![]));
+        }
+        assert_eq!(directory.set_own("z", "Counter", vec![InstanceId(4)]), Some(vec![]));
+        assert_eq!(directory.own_names(), [Names { complete: true, entries: vec![] }]);
+        assert_eq!(found(&directory, "z"), ["b#4"]);
     }
 
     #[test]

@@ -196,6 +196,8 @@ impl Driver {
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
                 Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
+                Event::NamesSync { token } => self.tell(|link| News::NamesSync(link, token)).await,
+                Event::NamesSynced { token } => self.tell(|link| News::NamesSynced(link, token)).await,
                 Event::Goodbye { .. } => {}
                 Event::Closed(reason) => return Some(reason),
             }

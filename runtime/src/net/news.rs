@@ -43,6 +43,10 @@ pub(crate) enum News {
     Names(Arc<Link>, Names),
     /// A peer told which nodes it knows.
     Members(Arc<Link>, Members),
+    /// A peer asks to be told, with this token, when its names are published here.
+    NamesSync(Arc<Link>, u64),
+    /// A peer has published this node's names: the answer to that token.
+    NamesSynced(Arc<Link>, u64),
     /// Connect to this address, which a peer told of.
     Dial(Arc<str>),
     /// The node shuts down: say goodbye to everybody. Answered when every connection has ended.
@@ -56,6 +60,8 @@ pub(crate) enum PeerEvent {
     Down(Arc<Link>),
     Names(Arc<Link>, Names),
     Members(Members),
+    NamesSync(Arc<Link>, u64),
+    NamesSynced(Arc<Link>, u64),
 }
 
 /// What the peers' task tells a driver.

@@ -163,6 +163,12 @@ impl Peers {
                     self.tell(PeerEvent::Members(members)).await;
                 }
             }
+            News::NamesSync(link, token) => {
+                if self.is_current(&link) {
+                    self.tell(PeerEvent::NamesSync(link, token)).await;
+                }
+            }
+            News::NamesSynced(link, token) => self.tell(PeerEvent::NamesSynced(link, token)).await,
             News::Dial(address) => {
                 if !self.is_closing && self.dials.len() < MAX_DIALS {
                     self.add_dial(address, false);

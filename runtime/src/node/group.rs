@@ -1,43 +1,44 @@
-//! A named group of instances of one service.
-//!
-//! One task watches over the group: it takes an instance that ended out of the directory, and stops them all when asked.
+//! A named service: a supervised group of instances.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-
-use crate::cluster::coordinator::Register;
 use crate::error::StartError;
-use crate::id::{InstanceId, check_name};
+use crate::id::check_name;
 use crate::node::lookup;
-use crate::node::node::{Inner, Node};
+use crate::node::node::Node;
+use crate::node::registrar::Registrar;
+use crate::node::supervisor::{self, Child};
 use crate::service::definition::Service;
 use crate::service::deliver;
-use crate::service::instance::{self, Core};
+use crate::service::instance::{self, Factory};
 use crate::service::message::{Message, WireMessage};
+use crate::service::supervisor::child::{Registry, Spec};
+use crate::service::supervisor::run::Plan;
+use crate::supervision::{Intensity, Restart, Strategy};
 
 /// The longest name of a service, in bytes.
 const MAX_NAME: usize = 256;
 
+/// How long an instance may take to end before it is cut off, unless it is said.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// A named service that is about to be started. Made by `Node::service`.
+///
+/// Started with [`ServiceBuilder::start`] it is supervised on its own, one for one. As a child of a
+/// [`Supervisor`](crate::Supervisor) it is supervised with the others there.
 #[must_use = "a service starts with `.start().await`"]
 pub struct ServiceBuilder<S, F> {
     node: Node,
     name: String,
     factory: F,
     instances: usize,
+    restart: Restart,
+    intensity: Intensity,
+    stop_within: Duration,
     service: PhantomData<fn() -> S>,
-}
-
-/// How a running group is asked to stop, and how its end is seen.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Group {
-    pub(crate) stop: CancellationToken,
-    pub(crate) ended: CancellationToken,
 }
 
 impl<S, F> ServiceBuilder<S, F>
@@ -47,7 +48,9 @@ where
     F: FnMut() -> S + Send + 'static,
 {
     pub(crate) fn new(node: Node, name: String, factory: F) -> Self {
-        Self { node, name, factory, instances: 1, service: PhantomData }
+        let (restart, intensity) = (Restart::default(), Intensity::default());
+        let stop_within = STOP_WITHIN;
+        Self { node, name, factory, instances: 1, restart, intensity, stop_within, service: PhantomData }
     }
 
     /// How many instances run under the name. Default 1; at least 1.
@@ -56,8 +59,28 @@ where
         self
     }
 
-    /// Starts the instances, and makes the name known in the whole cluster. The handle takes turns over the instances
-    /// of this node; one from `lookup` takes turns over those of all nodes.
+    /// When an instance that ended is started again, and how fast. It keeps its address: handles to it go on working, and
+    /// callers meanwhile wait in its mailbox, within their deadlines. Default: [`Restart::on_failure`].
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How many restarts of all instances together are too many. Then the service ends, and its name is free. Default: more
+    /// than 3 within 5 s. Under a [`Supervisor`](crate::Supervisor) that one's intensity counts instead.
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.intensity = intensity;
+        self
+    }
+
+    /// How long an instance that was told to end may take before its handlers are dropped. Default: 5 s.
+    pub fn stop_within(mut self, limit: Duration) -> Self {
+        self.stop_within = limit;
+        self
+    }
+
+    /// Starts the instances, one after the other, and makes the name known in the whole cluster. The handle takes turns
+    /// over the instances of this node; one from `lookup` takes turns over those of all nodes.
     ///
     /// # Errors
     /// [`StartError`]: the name cannot be used or is taken on this node, or an instance refused to start. Then nothing
@@ -65,150 +88,64 @@ where
     ///
     /// # Cancel safety
     /// Dropping the future before it ends stops what was started.
-    pub async fn start(mut self) -> Result<<S::Message as Message>::Handle, StartError> {
+    pub async fn start(self) -> Result<<S::Message as Message>::Handle, StartError> {
+        let (node, name) = (self.node.clone(), Arc::<str>::from(self.name.as_str()));
+        let intensity = self.intensity.clone();
+        let children = self.specs(&node)?;
+        let strategy = Strategy::OneForOne;
+        let plan = Plan { name: Arc::clone(&name), strategy, intensity, ends_when_empty: true, children };
+        supervisor::begin(&node, plan).await?;
+        Ok(lookup::route(&node, name, Some(node.id().clone())))
+    }
+
+    /// Takes the name, and says how the instances are begun.
+    pub(crate) fn specs(self, node: &Node) -> Result<Vec<Spec>, StartError> {
         check_name("service", &self.name, MAX_NAME)?;
         if self.instances == 0 {
             let problem = "0 instances cannot be started; at least 1 is needed".to_owned();
             return Err(StartError::InvalidSetting { setting: "instances", problem });
         }
-        let name: Arc<str> = self.name.as_str().into();
-        let node = self.node.clone();
-        let group = node.inner().add_group(&name)?;
-        // From here on the group ends by its task, or by this guard.
-        let mut starting =
-            Starting { inner: Arc::clone(node.inner()), name: Arc::clone(&name), group, cores: Vec::new() };
-        let mut started = Vec::new();
-        for _ in 0..self.instances {
-            let service = (self.factory)();
-            let reach = deliver::reachable::<S::Message>;
-            let (local, hears) = instance::start(&node.inner().host, Arc::clone(&name), service, Some(reach));
-            starting.cores.push(Arc::clone(local.core()));
-            started.push(hears);
+        if self.node.id() != node.id() {
+            let problem = format!(
+                "of {:?} is node {}, and its supervisor's is {}",
+                self.name,
+                self.node.id(),
+                node.id()
+            );
+            return Err(StartError::InvalidSetting { setting: "node", problem });
         }
-        for hears in started {
-            // The instance's task ends without a word only when the node ends.
-            let result = hears.await.unwrap_or_else(|_| Err(StartError::NodeStopped(node.id().clone())));
-            if let Err(error) = result {
-                starting.give_up().await;
-                return Err(error);
-            }
-        }
+        let name: Arc<str> = self.name.into();
         let interface = <S::Message as Message>::INTERFACE;
-        let inner = Arc::clone(node.inner());
-        // Without an answer the group's task was cut off, with its node.
-        drop(starting.commit(interface).await);
-        inner.check_running()?;
-        Ok(lookup::route(&node, name, Some(node.id().clone())))
-    }
-}
-
-/// A group whose instances are starting. Dropped before `commit`, it stops them.
-struct Starting {
-    inner: Arc<Inner>,
-    name: Arc<str>,
-    group: Group,
-    cores: Vec<Arc<Core>>,
-}
-
-impl Starting {
-    /// Stops what was started, and waits for its end.
-    async fn give_up(self) {
-        let cores = self.cores.clone();
-        drop(self);
-        for core in cores {
-            core.ended().await;
-        }
-    }
-
-    /// Hands the instances over to the group's task. Answered when the name is registered.
-    fn commit(mut self, interface: &'static str) -> oneshot::Receiver<()> {
-        let members = Members {
-            inner: Arc::clone(&self.inner),
-            name: Arc::clone(&self.name),
-            interface,
-            group: self.group.clone(),
-            cores: std::mem::take(&mut self.cores),
-        };
-        let (registered, is_registered) = oneshot::channel();
-        self.inner.host.tasks.spawn(members.watch(registered));
-        is_registered
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if !self.cores.is_empty() {
-            self.cores.iter().for_each(|core| core.stop());
-            self.inner.remove_group(&self.name);
-            self.group.ended.cancel();
-        }
-    }
-}
-
-/// The running instances of a group.
-struct Members {
-    inner: Arc<Inner>,
-    name: Arc<str>,
-    interface: &'static str,
-    group: Group,
-    cores: Vec<Arc<Core>>,
-}
-
-impl Members {
-    /// The group's task.
-    async fn watch(mut self, registered: oneshot::Sender<()>) {
-        self.register().await;
-        let _ = registered.send(()); // who started it may have gone
-        let mut ends: FuturesUnordered<_> = self.cores.iter().cloned().map(end_of).collect();
-        loop {
-            tokio::select! {
-                biased;
-                ended = ends.next() => match ended {
-                    Some(instance) => {
-                        self.cores.retain(|core| core.address().instance != instance);
-                        self.register().await;
-                    }
-                    None => break,
-                },
-                () = self.group.stop.cancelled() => {
-                    self.stop().await;
-                    break;
-                }
+        let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, self.instances)?;
+        let factory: Factory<S> = Arc::new(Mutex::new(self.factory));
+        let spec = |_| {
+            let (host, name, factory) =
+                (Arc::clone(&node.inner().host), Arc::clone(&name), Arc::clone(&factory));
+            let reach = deliver::reachable::<S::Message>;
+            Spec {
+                name: Arc::clone(&name),
+                restart: self.restart.clone(),
+                stop_within: self.stop_within,
+                registry: Some(Arc::clone(&registrar) as Arc<dyn Registry>),
+                begin: Box::new(move |first| {
+                    Arc::clone(instance::start_supervised(&host, name, factory, Some(reach), first).core())
+                        as _
+                }),
             }
-        }
-    }
-
-    /// First the name goes, so that nobody is sent here any more; then the instances stop, the last one first.
-    async fn stop(&mut self) {
-        let cores = std::mem::take(&mut self.cores);
-        self.register().await;
-        for core in cores.iter().rev() {
-            core.stop();
-            core.ended().await;
-        }
-    }
-
-    async fn register(&self) {
-        let instances: Vec<InstanceId> = self.cores.iter().map(|core| core.address().instance).collect();
-        let (done, is_done) = oneshot::channel();
-        let register = Register { name: Arc::clone(&self.name), interface: self.interface, instances, done };
-        // Without the cluster's task the node has ended, and its names with it.
-        if self.inner.register.send(register).await.is_ok() {
-            drop(is_done.await);
-        }
+        };
+        Ok((0..self.instances).map(spec).collect())
     }
 }
 
-impl Drop for Members {
-    fn drop(&mut self) {
-        self.inner.remove_group(&self.name);
-        self.group.ended.cancel();
+impl<S, F> From<ServiceBuilder<S, F>> for Child
+where
+    S: Service,
+    S::Message: WireMessage,
+    F: FnMut() -> S + Send + 'static,
+{
+    fn from(service: ServiceBuilder<S, F>) -> Self {
+        Self::new(|node| service.specs(node))
     }
-}
-
-async fn end_of(core: Arc<Core>) -> InstanceId {
-    core.ended().await;
-    core.address().instance
 }
 
 impl<S, F> fmt::Debug for ServiceBuilder<S, F> {

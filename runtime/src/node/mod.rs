@@ -6,5 +6,7 @@ pub(crate) mod group;
 pub(crate) mod lookup;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
+pub(crate) mod registrar;
 pub(crate) mod router;
 pub(crate) mod shutdown;
+pub(crate) mod supervisor;

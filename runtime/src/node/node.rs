@@ -4,11 +4,12 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use crate::cluster::coordinator::{Names, Register};
+use crate::cluster::coordinator::{self, Names};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
@@ -16,13 +17,16 @@ use crate::net::news::News;
 use crate::net::peers::PeerTable;
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
-use crate::node::group::{Group, ServiceBuilder};
+use crate::node::group::ServiceBuilder;
 use crate::service::context::{Context, current_instance};
+use crate::service::core::{Core, Order};
 use crate::service::definition::Service;
 use crate::service::handle::{Handle, ServiceHandle, Target};
 use crate::service::host::Host;
 use crate::service::instance;
 use crate::service::message::{Message, WireMessage};
+use crate::service::supervisor::child::{Halt, Lever};
+use crate::service::supervisor::control::{Command, Control, Which};
 use crate::service::tasks::Tasks;
 
 /// A node: it runs services, and connects them to those of other nodes.
@@ -49,13 +53,30 @@ impl Drop for Owner {
 pub(crate) struct Inner {
     pub(crate) host: Arc<Host>,
     pub(crate) names: Arc<Names>,
-    pub(crate) register: mpsc::Sender<Register>,
+    pub(crate) register: mpsc::Sender<coordinator::Command>,
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shutdown_timeout: std::time::Duration,
     /// Guards the names that run here.
-    groups: Mutex<HashMap<Arc<str>, Group>>,
+    groups: Mutex<HashMap<Arc<str>, Arc<Group>>>,
+    /// Guards the supervisors that no other supervises, in the order of their start.
+    supervisors: Mutex<Vec<Arc<Control>>>,
+}
+
+/// A name that runs here.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// Who can end its instances.
+    pub(crate) supervisor: OnceLock<Arc<Control>>,
+    /// Cancelled when they are gone.
+    pub(crate) ended: CancellationToken,
+}
+
+/// What a handle leads to on this node.
+enum Here<'h> {
+    Instance(&'h Arc<Core>),
+    Name(&'h str),
 }
 
 impl Node {
@@ -94,9 +115,9 @@ impl Node {
     /// Outside of a tokio runtime.
     pub fn spawn<S: Service>(&self, service: S) -> <S::Message as Message>::Handle {
         let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
-        let (local, _) = instance::start(&self.inner.host, name.into(), service, None);
+        let local = instance::start(&self.inner.host, name.into(), service);
         if self.inner.host.is_shutting_down() {
-            local.core().stop();
+            local.core().order(Order::Stop);
         }
         <S::Message as Message>::Handle::from_inner(Handle::new(Target::Local(local)))
     }
@@ -113,8 +134,8 @@ impl Node {
     }
 
     /// Stops what the handle leads to on this node, and waits for its end: one instance, or a name's group. The handlers
-    /// that run end first; what is queued is answered `Stopped`. What had ended already is fine. A handler of what is
-    /// stopped is not made to wait for its own end.
+    /// that run end first; what is queued is answered `Stopped`. No supervisor starts it again. What had ended already is
+    /// fine. A handler of what is stopped is not made to wait for its own end.
     ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
@@ -122,24 +143,39 @@ impl Node {
     /// # Cancel safety
     /// Once polled it stops all the same; only the waiting is cut short.
     pub async fn stop<H: ServiceHandle>(&self, handle: &H) -> Result<(), StopError> {
-        let inner = handle.as_inner();
-        match inner.target() {
-            Target::Local(local) if local.address().node == *self.id() => {
-                local.core().stop();
-                let is_itself = current_instance().is_some_and(|core| Arc::ptr_eq(&core, local.core()));
-                if !is_itself {
-                    local.core().ended().await;
-                }
-                Ok(())
-            }
-            Target::Routed(route) if route.only_on().is_none_or(|node| node == self.id()) => {
-                self.stop_service(route.name()).await;
-                Ok(())
-            }
-            Target::Local(_) | Target::Remote(_) | Target::Routed(_) => {
-                Err(StopError::Elsewhere { handle: format!("{inner:?}"), node: self.id().clone() })
+        self.end(handle, Halt::Stop).await
+    }
+
+    /// As [`Node::stop`], but what is queued is run first, and with a name's group its peers are told before, so that routed
+    /// callers are elsewhere by then.
+    ///
+    /// # Errors
+    /// [`StopError::Elsewhere`]: the handle leads to another node.
+    ///
+    /// # Cancel safety
+    /// Once polled it drains all the same; only the waiting is cut short.
+    pub async fn drain<H: ServiceHandle>(&self, handle: &H) -> Result<(), StopError> {
+        self.end(handle, Halt::Drain).await
+    }
+
+    /// Cuts off what the handle leads to on this node: its handlers are dropped at their next await point, and their callers
+    /// are answered `NoReply`. That is a failure ([`StopReason::Killed`](crate::StopReason)): what is supervised is started
+    /// again by its restart policy.
+    ///
+    /// # Errors
+    /// [`StopError::Elsewhere`]: the handle leads to another node.
+    pub fn abort<H: ServiceHandle>(&self, handle: &H) -> Result<(), StopError> {
+        match self.target(handle)? {
+            Here::Instance(core) => core.order(Order::Kill),
+            Here::Name(name) => {
+                let cores = self.inner.host.all_residents();
+                cores
+                    .iter()
+                    .filter(|core| **core.service() == *name)
+                    .for_each(|core| core.order(Order::Kill));
             }
         }
+        Ok(())
     }
 
     /// Stops this node's instances of a name, takes the name back, and waits until it is done. Gives whether there was
@@ -148,15 +184,59 @@ impl Node {
     /// # Cancel safety
     /// Once polled it stops all the same; only the waiting is cut short.
     pub async fn stop_service(&self, name: &str) -> bool {
+        self.end_service(name, Halt::Stop).await
+    }
+
+    /// As [`Node::stop_service`], but what is queued is run first, and peers are told before.
+    ///
+    /// # Cancel safety
+    /// Once polled it drains all the same; only the waiting is cut short.
+    pub async fn drain_service(&self, name: &str) -> bool {
+        self.end_service(name, Halt::Drain).await
+    }
+
+    async fn end<H: ServiceHandle>(&self, handle: &H, halt: Halt) -> Result<(), StopError> {
+        match self.target(handle)? {
+            Here::Name(name) => {
+                self.end_service(name, halt).await;
+            }
+            Here::Instance(core) => {
+                core.pull(halt);
+                let is_itself = current_instance().is_some_and(|current| Arc::ptr_eq(&current, core));
+                if !is_itself {
+                    core.ended().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_service(&self, name: &str, halt: Halt) -> bool {
         let group = self.inner.groups().get(name).cloned();
-        let Some(group) = group else { return false };
-        group.stop.cancel();
+        let Some((name, group)) = group.map(|group| (Arc::from(name), group)) else { return false };
+        let Some(supervisor) = group.supervisor.get() else { return false };
         let is_itself = current_instance()
-            .is_some_and(|core| core.service() == name && core.address().node == *self.id());
+            .is_some_and(|core| *core.service() == name && core.address().node == *self.id());
+        let (done, _) = oneshot::channel();
+        supervisor.ask(Command::End(Which::Named(name), halt, done)).await;
         if !is_itself {
             group.ended.cancelled().await;
         }
         true
+    }
+
+    /// What a handle leads to on this node.
+    fn target<'h, H: ServiceHandle>(&self, handle: &'h H) -> Result<Here<'h>, StopError> {
+        let inner = handle.as_inner();
+        match inner.target() {
+            Target::Local(local) if local.address().node == *self.id() => Ok(Here::Instance(local.core())),
+            Target::Routed(route) if route.only_on().is_none_or(|node| node == self.id()) => {
+                Ok(Here::Name(route.name()))
+            }
+            Target::Local(_) | Target::Remote(_) | Target::Routed(_) => {
+                Err(StopError::Elsewhere { handle: format!("{inner:?}"), node: self.id().clone() })
+            }
+        }
     }
 
     /// The nodes that are connected with this one, by name.
@@ -185,7 +265,7 @@ impl Inner {
     pub(crate) fn new(
         host: Arc<Host>,
         names: Arc<Names>,
-        register: mpsc::Sender<Register>,
+        register: mpsc::Sender<coordinator::Command>,
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
         address: Option<SocketAddr>,
@@ -200,6 +280,7 @@ impl Inner {
             address,
             shutdown_timeout,
             groups: Mutex::default(),
+            supervisors: Mutex::default(),
         });
         let weak = Arc::downgrade(&inner);
         inner.host.set_owner(weak);
@@ -207,15 +288,15 @@ impl Inner {
     }
 
     /// Takes a name on this node.
-    pub(crate) fn add_group(&self, name: &Arc<str>) -> Result<Group, StartError> {
+    pub(crate) fn add_group(&self, name: &Arc<str>) -> Result<Arc<Group>, StartError> {
         let mut groups = self.groups();
         // Under the lock: a shutdown either finds the group or is seen here.
         self.check_running()?;
         if groups.contains_key(name) {
             return Err(StartError::NameTaken(name.to_string()));
         }
-        let group = Group::default();
-        groups.insert(Arc::clone(name), group.clone());
+        let group = Arc::new(Group::default());
+        groups.insert(Arc::clone(name), Arc::clone(&group));
         Ok(group)
     }
 
@@ -223,9 +304,20 @@ impl Inner {
         self.groups().remove(name);
     }
 
-    /// The groups that run here.
-    pub(crate) fn all_groups(&self) -> Vec<Group> {
-        self.groups().values().cloned().collect()
+    /// Notes a supervisor that no other supervises.
+    pub(crate) fn add_supervisor(&self, control: &Arc<Control>) {
+        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisors.retain(|control| !control.is_gone());
+        supervisors.push(Arc::clone(control));
+        // Under the lock: a shutdown either finds it or is seen here.
+        if self.host.is_shutting_down() {
+            control.pull(Halt::Stop);
+        }
+    }
+
+    /// The supervisors that no other supervises, in the order of their start.
+    pub(crate) fn supervisors(&self) -> Vec<Arc<Control>> {
+        self.supervisors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn check_running(&self) -> Result<(), StartError> {
@@ -235,7 +327,7 @@ impl Inner {
         Ok(())
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Group>> {
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

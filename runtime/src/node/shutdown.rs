@@ -6,9 +6,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
+use crate::cluster::coordinator::withdraw;
+use crate::cluster::withdrawal::Withdraw;
 use crate::error::ShutdownError;
 use crate::net::news::News;
 use crate::node::node::Node;
+use crate::node::registrar::PEERS_KNOW_WITHIN;
+use crate::service::core::Order;
+use crate::service::supervisor::child::{Halt, Lever};
 use crate::time;
 
 /// How long peers may take to hear the goodbye.
@@ -31,15 +36,16 @@ impl Node {
         host.shutting_down.store(true, Ordering::Release);
 
         let orderly = async {
-            // Names before instances: a peer that still routes here is answered until it knows better.
-            let groups = inner.all_groups();
-            for group in &groups {
-                group.stop.cancel();
+            // Peers first: while names still lead here on this node, what is under way can call what it needs.
+            withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN).await;
+            // The last one started ends first: what it needs was started before it.
+            for supervisor in inner.supervisors().iter().rev() {
+                supervisor.pull(Halt::Drain);
+                supervisor.ended().await;
             }
-            join_all(groups.iter().map(|group| group.ended.cancelled())).await;
             let residents = host.all_residents();
             for core in &residents {
-                core.stop();
+                core.order(Order::Drain);
             }
             join_all(residents.iter().map(|core| core.ended())).await;
         };

@@ -1,38 +1,56 @@
 //! How long to wait before the next try: exponential, with jitter.
 //!
-//! "Full jitter" over the upper half, after <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>:
-//! many nodes that lost the same peer at once do not come back at once.
+//! Jitter over the upper half ("equal jitter"), after
+//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>: many who lost the same thing at once
+//! do not come back at once, and nobody comes back in less than half the time.
 
 use std::time::Duration;
 
-/// The first pause, before jitter.
+/// The first pause between two tries to dial, before jitter.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest pause, before jitter.
+/// The longest pause between two tries to dial, before jitter.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The pauses between tries.
+/// `first` after so many doublings, at most `longest`, shortened by up to a half. What is longer than 2^64 ns, which
+/// is 584 years, counts as that.
+pub(crate) fn pause(
+    first: Duration,
+    longest: Duration,
+    doublings: u32,
+    random: &mut fastrand::Rng,
+) -> Duration {
+    let doubled = |pause: Duration, _| pause.saturating_mul(2).min(longest);
+    let pause = (0..doublings.min(MOST_DOUBLINGS)).fold(first.min(longest), doubled);
+    let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(random.u64(nanos - nanos / 2..=nanos))
+}
+
+/// No pause but zero grows any more after these: a `Duration` has fewer than 94 bits of nanoseconds.
+const MOST_DOUBLINGS: u32 = 94;
+
+/// The pauses between tries to dial.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    next: Duration,
+    tries: u32,
     random: fastrand::Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(random: fastrand::Rng) -> Self {
-        Self { next: FIRST, random }
+        Self { tries: 0, random }
     }
 
     /// The next pause: between half of it and all of it.
     pub(crate) fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (pause * 2).min(LONGEST);
-        pause.mul_f64(0.5 + self.random.f64() / 2.0)
+        let tries = self.tries;
+        self.tries = tries.saturating_add(1);
+        pause(FIRST, LONGEST, tries, &mut self.random)
     }
 
     /// A try succeeded.
     pub(crate) fn reset(&mut self) {
-        self.next = FIRST;
+        self.tries = 0;
     }
 }
 
@@ -50,5 +68,27 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next() <= FIRST);
+    }
+
+    #[test]
+    fn odd_settings_give_pauses_within_their_bounds() {
+        let (zero, tick, century) =
+            (Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(3_000_000_000));
+        let most = Duration::from_nanos(u64::MAX);
+        let mut random = fastrand::Rng::with_seed(7);
+        for (first, longest, doublings, expected) in [
+            (zero, LONGEST, u32::MAX, zero),
+            (FIRST, zero, 3, zero),
+            (LONGEST, FIRST, 3, FIRST),
+            (tick, century, 10, Duration::from_nanos(1024)),
+            (tick, century, u32::MAX, century),
+            (tick, Duration::MAX, u32::MAX, most),
+            (Duration::MAX, Duration::MAX, 0, most),
+        ] {
+            for _ in 0..100 {
+                let pause = pause(first, longest, doublings, &mut random);
+                assert!(pause >= expected / 2 && pause <= expected, "{pause:?} for {expected:?}");
+            }
+        }
     }
 }

@@ -1,3 +1,4 @@
 //! Pure decisions: no task, no socket, no clock.
 
 pub(crate) mod backoff;
+pub(crate) mod restart;

@@ -35,6 +35,8 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
         Frame::Members(_) => kind::MEMBERS,
+        Frame::NamesSync { .. } => kind::NAMES_SYNC,
+        Frame::NamesSynced { .. } => kind::NAMES_SYNCED,
         Frame::Goodbye { .. } => kind::GOODBYE,
     }
 }
@@ -55,6 +57,8 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
         Frame::Members(_) => "members",
+        Frame::NamesSync { .. } => "names sync",
+        Frame::NamesSynced { .. } => "names synced",
         Frame::Goodbye { .. } => "goodbye",
     }
 }
@@ -80,7 +84,10 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         }
         Frame::Failure { id, error } => write_failure(*id, error, out),
         Frame::Cancel { id } => out.put_u64_le(id.0),
-        Frame::Ping { token } | Frame::Pong { token } => out.put_u64_le(*token),
+        Frame::Ping { token }
+        | Frame::Pong { token }
+        | Frame::NamesSync { token }
+        | Frame::NamesSynced { token } => out.put_u64_le(*token),
         Frame::Names(names) => write_names(names, out),
         Frame::Members(members) => write_members(members, out),
         Frame::Goodbye { reason } => put_string(out, reason, MAX_TEXT),
@@ -103,6 +110,10 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
         kind::MEMBERS => whole(read_members, fields("members")),
+        kind::NAMES_SYNC => whole(|f| Ok(Frame::NamesSync { token: f.u64("token")? }), fields("names sync")),
+        kind::NAMES_SYNCED => {
+            whole(|f| Ok(Frame::NamesSynced { token: f.u64("token")? }), fields("names synced"))
+        }
         kind::GOODBYE => whole(
             |f| Ok(Frame::Goodbye { reason: f.string("reason", MAX_TEXT)?.to_owned() }),
             fields("goodbye"),

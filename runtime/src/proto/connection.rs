@@ -186,6 +186,8 @@ impl Connection {
             Frame::Cancel { id } => Event::Cancel { id },
             Frame::Names(names) => Event::Names(names),
             Frame::Members(members) => Event::Members(members),
+            Frame::NamesSync { token } => Event::NamesSync { token },
+            Frame::NamesSynced { token } => Event::NamesSynced { token },
             Frame::Ping { token } => return self.send_control(Frame::Pong { token }),
             // That it came is all that it says, and that is noted.
             Frame::Pong { .. } => return,

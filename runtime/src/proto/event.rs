@@ -46,6 +46,16 @@ pub(crate) enum Event {
     Names(Names),
     /// Which nodes the peer knows.
     Members(Members),
+    /// The peer asks to be told when this node routes by the names that it has told so far.
+    NamesSync {
+        /// Goes back in the answer.
+        token: u64,
+    },
+    /// The peer routes by the names that this node had told before the question of this token.
+    NamesSynced {
+        /// The question's.
+        token: u64,
+    },
     /// The peer goes on purpose. `Closed` follows.
     Goodbye {
         /// Why it goes.

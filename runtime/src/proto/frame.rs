@@ -67,6 +67,16 @@ pub(crate) enum Frame {
     Names(Names),
     /// Which nodes the sender knows.
     Members(Members),
+    /// Say when you route by the names that I have told so far.
+    NamesSync {
+        /// Comes back in the `NamesSynced`.
+        token: u64,
+    },
+    /// I do.
+    NamesSynced {
+        /// The `NamesSync`'s.
+        token: u64,
+    },
     /// The last frame of its sender.
     Goodbye {
         /// Why it goes.
@@ -224,7 +234,7 @@ pub(crate) fn parse(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>
                 let payload = take(buffer, end, payload);
                 return Ok(Some(Frame::Reply { id, payload }));
             }
-            FIRST_SKIPPED.. => buffer.advance(end),
+            FIRST_SKIPPED.. if !kind::MAY_BE_SKIPPED.contains(&kind) => buffer.advance(end),
             _ => {
                 let frame = bodies::read(kind, &buffer[LENGTH + 1..end])?;
                 buffer.advance(end);
@@ -409,6 +419,11 @@ pub(super) mod kind {
     pub(crate) const NAMES: u8 = 0x30;
     pub(crate) const MEMBERS: u8 = 0x31;
     pub(crate) const GOODBYE: u8 = 0x3F;
+    pub(crate) const NAMES_SYNC: u8 = 0xB0;
+    pub(crate) const NAMES_SYNCED: u8 = 0xB1;
+
+    /// The kinds from 0x80 on that this version knows; an earlier one skips them.
+    pub(crate) const MAY_BE_SKIPPED: [u8; 2] = [NAMES_SYNC, NAMES_SYNCED];
 }
 
 /// From this kind on, a frame that is not known is skipped.

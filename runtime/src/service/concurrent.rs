@@ -10,33 +10,28 @@ use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use crate::service::dispatch::Outcome;
-use crate::service::inbox::{Inbox, bury};
-use crate::service::message::{Envelope, Message};
+use crate::service::inbox::Inbox;
+use crate::service::message::{Envelope, Item, Message};
 
 /// The handlers that run, but for the first, which its owner keeps in place so that it needs no allocation.
-pub(crate) struct Concurrent<M, F> {
+pub(crate) struct Concurrent<F> {
     others: FuturesUnordered<F>,
     limit: usize,
-    /// An `&mut self` message that has arrived and waits for the handlers to end. Nothing overtakes it but what is
-    /// re-entrant.
-    exclusive: Option<Envelope<M>>,
 }
 
 /// What the instance does next.
 pub(crate) enum Step<M> {
     /// A `&self` message begins now.
     Start(Envelope<M>),
-    /// Every handler has ended, and this `&mut self` message begins.
-    Alone(Envelope<M>),
-    /// Every handler has ended, and the instance is to stop.
-    Stop,
+    /// Every handler has ended. What is next in the inbox runs alone, or there is nothing and the instance is to stop.
+    Alone,
     /// A handler panicked.
     Panicked(String),
 }
 
-impl<M: Message, F: Future<Output = Outcome>> Concurrent<M, F> {
+impl<F: Future<Output = Outcome>> Concurrent<F> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { others: FuturesUnordered::new(), limit: limit.max(1), exclusive: None }
+        Self { others: FuturesUnordered::new(), limit: limit.max(1) }
     }
 
     /// Whether no handler is here.
@@ -50,17 +45,13 @@ impl<M: Message, F: Future<Output = Outcome>> Concurrent<M, F> {
     }
 
     /// Polls the handlers, then says what may happen next.
-    pub(crate) fn poll(
+    pub(crate) fn poll<M: Message>(
         &mut self,
         cx: &mut Context<'_>,
         mut first: Pin<&mut Option<F>>,
         inbox: &mut Inbox<M>,
     ) -> Poll<Step<M>> {
-        if inbox.close_if_stopping()
-            && let Some(exclusive) = self.exclusive.take()
-        {
-            bury(inbox.local().core().host(), exclusive);
-        }
+        inbox.close_if_stopped();
         if let Some(handler) = first.as_mut().as_pin_mut()
             && let Poll::Ready(outcome) = handler.poll(cx)
         {
@@ -77,24 +68,21 @@ impl<M: Message, F: Future<Output = Outcome>> Concurrent<M, F> {
         let running = usize::from(first.is_some()) + self.others.len();
         // Only a running handler can be waited for in a circle.
         if running > 0
-            && let Poll::Ready(envelope) = inbox.poll_reentrant(cx)
+            && let Some(envelope) = inbox.pop_reentrant()
         {
             return Poll::Ready(Step::Start(envelope));
         }
-        if self.exclusive.is_none() && running < self.limit {
-            match inbox.poll_next(cx) {
-                Poll::Ready(Some(envelope)) if envelope.message.method().is_exclusive() => {
-                    self.exclusive = Some(envelope);
-                }
-                Poll::Ready(Some(envelope)) => return Poll::Ready(Step::Start(envelope)),
-                Poll::Ready(None) if running == 0 => return Poll::Ready(Step::Stop),
-                Poll::Ready(None) | Poll::Pending => {}
-            }
-        }
-        if running == 0
-            && let Some(envelope) = self.exclusive.take()
+        if running < self.limit
+            && let Poll::Ready(next_runs_alone) = inbox.poll_peek(cx)
         {
-            return Poll::Ready(Step::Alone(envelope));
+            if next_runs_alone == Some(false)
+                && let Some(Item::Envelope(envelope)) = inbox.pop()
+            {
+                return Poll::Ready(Step::Start(envelope));
+            }
+            if running == 0 {
+                return Poll::Ready(Step::Alone);
+            }
         }
         Poll::Pending
     }

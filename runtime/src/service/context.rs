@@ -6,18 +6,22 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use crate::event::StopReason;
 use crate::id::{Address, NodeId};
 use crate::port::Link;
 use crate::service::chain::Chain;
+use crate::service::core::Core;
 use crate::service::deadlines::Tick;
+use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
-use crate::service::instance::Core;
 use crate::service::message::{Meta, Method};
 
 thread_local! {
@@ -61,7 +65,7 @@ impl Scope {
 
     /// The context that the handler gets.
     pub fn context(&self) -> Context {
-        Context { scope: self.clone(), cancelled: self.core.scope_token().child_token() }
+        Context { scope: self.clone(), life: self.core.life_number(), cancelled: OnceLock::new() }
     }
 
     #[inline]
@@ -128,7 +132,10 @@ pub(crate) fn current_instance() -> Option<Arc<Core>> {
 #[derive(Debug)]
 pub struct Context {
     scope: Scope,
-    cancelled: CancellationToken,
+    /// The number of the instance's life in which it was made.
+    life: u32,
+    /// Made when it is first asked for: most handlers never ask.
+    cancelled: OnceLock<CancellationToken>,
 }
 
 impl Context {
@@ -163,7 +170,7 @@ impl Context {
 
     /// Whether the caller has given up (its future was dropped, or its deadline passed) or the instance ends.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.token().is_cancelled()
     }
 
     /// Ends when the caller has given up (its future was dropped, or its deadline passed) or the instance ends.
@@ -171,46 +178,46 @@ impl Context {
     /// # Cancel safety
     /// Cancel safe.
     pub fn cancelled(&self) -> WaitForCancellationFuture<'_> {
-        self.cancelled.cancelled()
+        self.token().cancelled()
     }
 
-    /// Runs a child task that ends with this instance: it is dropped at its next await point when the instance ends.
-    /// A call made by the task inherits no deadline, and does not count as this handler waiting.
+    /// Runs a child task that ends with this life of the instance: it is dropped at its next await point when the life
+    /// ends. Should the task panic, the life ends with it, as if a handler had panicked. A call made by the task inherits
+    /// no deadline, and does not count as this handler waiting.
     pub fn spawn<F>(&self, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let ends = self.scope.core.scope_token().clone();
+        let core = Arc::clone(&self.scope.core);
+        let ends = core.life(self.life);
         self.scope.core.host().tasks.spawn(async move {
-            ends.run_until_cancelled(task).await;
+            let task = AssertUnwindSafe(task).catch_unwind();
+            if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
+                core.host().count_panic();
+                core.fail(StopReason::Panicked(panic_message(&*panic)));
+            }
         })
     }
 
-    /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`.
+    /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`, unless a
+    /// supervisor begins another life.
     pub fn stop(&self) {
-        self.scope.core.stop();
+        if !self.scope.core.life(self.life).is_cancelled() {
+            self.scope.core.finish();
+        }
     }
 
+    /// The caller has given up.
     pub(crate) fn cancel(&self) {
-        self.cancelled.cancel();
+        self.token().cancel();
+    }
+
+    fn token(&self) -> &CancellationToken {
+        self.cancelled.get_or_init(|| self.scope.core.life(self.life).child_token())
     }
 
     /// The node, as the layer above stored it.
     pub(crate) fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.scope.core.host().owner()
-    }
-}
-
-/// A token that is made when it is first asked for: most instances never need one.
-#[derive(Debug, Default)]
-pub(crate) struct LazyToken(OnceLock<CancellationToken>);
-
-impl LazyToken {
-    pub(crate) fn get(&self) -> &CancellationToken {
-        self.0.get_or_init(CancellationToken::new)
-    }
-
-    pub(crate) fn cancel(&self) {
-        self.get().cancel();
     }
 }

@@ -2,23 +2,43 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::time::Duration;
 
+use crate::config::{Overflow, Queued};
 use crate::event::{Down, StopReason};
 use crate::service::context::{Context, Scope};
 use crate::service::dispatch::Outcome;
 use crate::service::message::Message;
 
 /// The settings of a service: `#[service(name = "counter", mailbox = 1024, concurrency = 64)]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) name: Option<&'static str>,
     pub(crate) mailbox: usize,
     pub(crate) concurrency: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) queued: Queued,
+    pub(crate) shed: bool,
+    pub(crate) slow: Option<Duration>,
+    pub(crate) stuck: Option<Duration>,
+    pub(crate) high_water: u8,
 }
 
 impl Settings {
-    /// A mailbox of 1024 messages, and at most 64 `&self` handlers at once.
-    pub const DEFAULT: Self = Self { name: None, mailbox: 1024, concurrency: 64 };
+    /// No name of its own; a mailbox of 1024 messages, whose callers wait when it is full, which is kept over a restart,
+    /// and whose high-water mark is at 80 percent; at most 64 `&self` handlers at once; nothing is shed; a handler is slow
+    /// after 1 s and stuck after 10 s.
+    pub const DEFAULT: Self = Self {
+        name: None,
+        mailbox: 1024,
+        concurrency: 64,
+        overflow: Overflow::Wait,
+        queued: Queued::Keep,
+        shed: false,
+        slow: Some(Duration::from_secs(1)),
+        stuck: Some(Duration::from_secs(10)),
+        high_water: 80,
+    };
 
     /// The name under which anonymous instances are seen in logs and errors.
     #[must_use]
@@ -26,17 +46,55 @@ impl Settings {
         Self { name: Some(name), ..self }
     }
 
-    /// How many messages may wait in front of an instance. At least 1. What the instance has taken out to run next does
-    /// not count: up to a sixteenth of the mailbox, at least 1 and at most 64.
+    /// How many messages may wait in front of an instance. At least 1; 1024 by default. What the instance has taken out
+    /// to run next does not count: up to a sixteenth of the mailbox, at least 1 and at most 64.
     #[must_use]
     pub const fn mailbox(self, messages: usize) -> Self {
         Self { mailbox: messages, ..self }
     }
 
-    /// How many `&self` handlers of an instance may run at once. At least 1.
+    /// How many `&self` handlers of an instance may run at once. At least 1; 64 by default.
     #[must_use]
     pub const fn concurrency(self, handlers: usize) -> Self {
         Self { concurrency: handlers, ..self }
+    }
+
+    /// What happens to a message for which the mailbox has no room. [`Overflow::Wait`] by default.
+    #[must_use]
+    pub const fn overflow(self, overflow: Overflow) -> Self {
+        Self { overflow, ..self }
+    }
+
+    /// What happens to the messages in the mailbox when a supervisor restarts the instance. [`Queued::Keep`] by default.
+    #[must_use]
+    pub const fn queued(self, queued: Queued) -> Self {
+        Self { queued, ..self }
+    }
+
+    /// Calls are refused whose deadline cannot be met, judged by how long messages wait in the mailbox now. Off by
+    /// default.
+    #[must_use]
+    pub const fn shed(self) -> Self {
+        Self { shed: true, ..self }
+    }
+
+    /// How long a handler runs until an event says that it is slow; `None` is never. 1 s by default, and less than
+    /// [`Self::stuck`]: the macro sees to that.
+    #[must_use]
+    pub const fn slow(self, after: Option<Duration>) -> Self {
+        Self { slow: after, ..self }
+    }
+
+    /// How long a handler runs until an event says that it is stuck; `None` is never. 10 s by default.
+    #[must_use]
+    pub const fn stuck(self, after: Option<Duration>) -> Self {
+        Self { stuck: after, ..self }
+    }
+
+    /// How full the mailbox is when an event says so, in percent of its bound, from 1 to 100. 80 by default.
+    #[must_use]
+    pub const fn high_water(self, percent: u8) -> Self {
+        Self { high_water: percent, ..self }
     }
 }
 

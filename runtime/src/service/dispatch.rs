@@ -41,6 +41,7 @@ pin_project! {
         scope: Option<Scope>,
         // `None` once answered.
         reply: Option<Reply<T>>,
+        // Until the caller has given up.
         context: Option<&'c Context>,
         begun: bool,
     }
@@ -91,9 +92,10 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                     let (Some(context), Some(reply)) = (*this.context, &mut this.reply) else {
                         return Poll::Pending;
                     };
-                    if context.is_cancelled() || reply.poll_abandoned(cx).is_pending() {
+                    if reply.poll_abandoned(cx).is_pending() {
                         return Poll::Pending;
                     }
+                    *this.context = None;
                     context.cancel();
                     continue; // the handler may be waiting for just this
                 }

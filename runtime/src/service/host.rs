@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 
 use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
-use crate::service::instance::Core;
 use crate::service::tasks::Tasks;
 
 /// How many events a slow reader of `Node::events` may lag behind.
@@ -34,6 +34,8 @@ pub(crate) struct Host {
     events: broadcast::Sender<Event>,
     counts: Counts,
     next_instance: AtomicU64,
+    /// How many seeds for jitter were given out.
+    seeds: AtomicU64,
     /// The node, for `Context::node`: a layer above this one.
     owner: OnceLock<Weak<dyn Any + Send + Sync>>,
 }
@@ -53,6 +55,7 @@ struct Counts {
     panics: AtomicU64,
     instances_started: AtomicU64,
     instances_ended: AtomicU64,
+    restarts: AtomicU64,
     refused_connections: AtomicU64,
 }
 
@@ -69,6 +72,7 @@ impl Host {
             events: broadcast::Sender::new(EVENTS),
             counts: Counts::default(),
             next_instance: AtomicU64::new(1),
+            seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
     }
@@ -77,6 +81,11 @@ impl Host {
     pub(crate) fn next_address(&self) -> Address {
         let instance = InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed));
         Address { node: self.node.clone(), incarnation: self.incarnation, instance }
+    }
+
+    /// A seed for jitter, another one each time.
+    pub(crate) fn next_seed(&self) -> u64 {
+        self.incarnation.0 ^ self.seeds.fetch_add(1, Ordering::Relaxed).rotate_left(32)
     }
 
     /// Notes an instance that starts.
@@ -122,15 +131,23 @@ impl Host {
     pub(crate) fn publish(&self, event: Event) {
         match &event {
             Event::DeadLetter(letter) => {
-                self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
+                self.counts.dead_letters.fetch_add(letter.count, Ordering::Relaxed);
                 if letter.reason == DeadLetterReason::Expired {
-                    self.counts.expired.fetch_add(1, Ordering::Relaxed);
+                    self.counts.expired.fetch_add(letter.count, Ordering::Relaxed);
                 }
-                tracing::debug!(handler = letter.handler, reason = ?letter.reason, "dead letter");
+                let DeadLetter { handler, reason, count, .. } = letter;
+                tracing::debug!(handler, ?reason, count, "dead letter");
             }
             Event::InstanceEnded { address, service, reason } => {
                 self.counts.instances_ended.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%address, service, %reason, "instance ended");
+            }
+            Event::Restarted { supervisor, child, .. } => {
+                self.counts.restarts.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(node = %self.node, supervisor, child, "restarted");
+            }
+            Event::GaveUp { supervisor, child, reason } => {
+                tracing::error!(node = %self.node, supervisor, child, reason, "gave up");
             }
             Event::PeerRefused { address, reason } => {
                 self.counts.refused_connections.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +165,12 @@ impl Host {
 
     /// Publishes that a message reached nobody.
     pub(crate) fn dead_letter(&self, handler: String, call: bool, reason: DeadLetterReason) {
-        self.publish(Event::DeadLetter(DeadLetter { handler, call, reason }));
+        self.dead_letters(handler, call, reason, 1);
+    }
+
+    /// Publishes that messages of one kind reached nobody.
+    pub(crate) fn dead_letters(&self, handler: String, call: bool, reason: DeadLetterReason, count: u64) {
+        self.publish(Event::DeadLetter(DeadLetter { handler, call, reason, count }));
     }
 
     pub(crate) fn count_panic(&self) {
@@ -167,6 +189,7 @@ impl Host {
             panics: counts.panics.load(Ordering::Relaxed),
             instances_started: counts.instances_started.load(Ordering::Relaxed),
             instances_ended: counts.instances_ended.load(Ordering::Relaxed),
+            restarts: counts.restarts.load(Ordering::Relaxed),
             refused_connections: counts.refused_connections.load(Ordering::Relaxed),
         }
     }

@@ -2,18 +2,22 @@
 //!
 //! Invariant: whatever was taken in is either handed to the instance or answered.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::Sleep;
 
 use crate::event::DeadLetterReason;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Message};
+use crate::service::message::{Envelope, Item, Message};
+use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
 const BATCH: usize = 64;
@@ -27,93 +31,120 @@ fn batch_of(capacity: usize) -> usize {
 pub(crate) struct Inbox<M: Message> {
     local: Arc<Local<M>>,
     /// `None` once closed.
-    queue: Option<mpsc::Receiver<Envelope<M>>>,
+    queue: Option<mpsc::Receiver<Item<M>>>,
     /// Taken out of the queue and not yet begun, the next one last.
-    taken: Vec<Envelope<M>>,
+    taken: Vec<Item<M>>,
     batch: usize,
-    /// The waker that is registered with the core, so that it is registered once and not for every message.
-    registered: Option<Waker>,
+    /// While draining: how long those may take who have a place in the queue and have not put their message there.
+    grace: Option<Pin<Box<Sleep>>>,
 }
 
+/// How long a drain waits for senders that have a place in the queue. One that is polled needs none of it.
+const GRACE: Duration = Duration::from_millis(50);
+
 impl<M: Message> Inbox<M> {
-    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Envelope<M>>) -> Self {
+    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Item<M>>) -> Self {
         let batch = batch_of(local.capacity());
-        Self { local, queue: Some(queue), taken: Vec::new(), batch, registered: None }
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
         &self.local
     }
 
-    /// The next message in order of arrival; `None` when the instance is to stop.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Envelope<M>>> {
+    /// Ready when something is next in order of arrival, with whether it runs alone; with `None` when the instance is to
+    /// stop.
+    pub(crate) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<bool>> {
         if self.local.core().is_stopping() {
             return Poll::Ready(None);
         }
         // The handlers that this one was re-entrant to may have ended meanwhile.
         if let Some(envelope) = self.local.pop_reentrant() {
-            return Poll::Ready(Some(envelope));
+            self.taken.push(Item::Envelope(envelope));
         }
-        if let Some(envelope) = self.taken.pop() {
-            return Poll::Ready(Some(envelope));
+        if self.taken.is_empty() {
+            ready!(self.poll_take(cx));
         }
-        let Some(queue) = &mut self.queue else { return Poll::Ready(None) };
-        match queue.poll_recv_many(cx, &mut self.taken, self.batch) {
-            Poll::Ready(0) => Poll::Ready(None),
-            Poll::Ready(_) => {
-                self.taken.reverse();
-                Poll::Ready(self.taken.pop())
-            }
-            Poll::Pending if self.register(cx.waker()) => {
-                cx.waker().wake_by_ref(); // who came before the waker was there woke nobody
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        Poll::Ready(self.taken.last().map(Item::is_exclusive))
+    }
+
+    /// Takes what is next, if something is.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Item<M>> {
+        self.taken.pop()
     }
 
     /// The next message that must begin beside the running handlers.
-    pub(crate) fn poll_reentrant(&mut self, cx: &mut Context<'_>) -> Poll<Envelope<M>> {
-        self.register(cx.waker());
-        self.local.pop_reentrant().map_or(Poll::Pending, Poll::Ready)
+    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+        if self.local.core().is_stopping() { None } else { self.local.pop_reentrant() }
     }
 
-    /// Polls a handler that nothing may run beside. Should the instance be asked to stop meanwhile, what waits is
-    /// answered at once.
-    #[inline]
-    pub(crate) fn poll_beside<F: Future>(
-        &mut self,
-        handler: Pin<&mut F>,
-        cx: &mut Context<'_>,
-    ) -> Poll<F::Output> {
-        let polled = handler.poll(cx);
-        if polled.is_pending() {
-            self.register(cx.waker());
-            self.close_if_stopping();
+    /// Takes out of the queue what waits there. Ready with nothing when nothing more will come.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(queue) = &mut self.queue else { return Poll::Ready(()) };
+        if self.local.core().is_draining() {
+            queue.close(); // what is in it still comes out
         }
-        polled
+        // Before the queue gives up places: what came before these ends found no room, so all of it is in the queue.
+        if self.local.has_downs() {
+            while let Ok(item) = queue.try_recv() {
+                self.taken.push(item);
+            }
+            self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
+        }
+        if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
+            if !self.local.core().is_draining() {
+                return Poll::Pending;
+            }
+            let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
+            return grace.as_mut().poll(cx);
+        }
+        self.taken.reverse();
+        Poll::Ready(())
     }
 
-    /// Closes if the instance was asked to stop; gives whether it was.
-    pub(crate) fn close_if_stopping(&mut self) -> bool {
-        let stopping = self.local.core().is_stopping();
-        if stopping {
+    /// Closes if the instance was told to end for good: what waits is answered at once, beside the running handlers.
+    #[inline]
+    pub(crate) fn close_if_stopped(&mut self) {
+        let core = self.local.core();
+        if core.is_stopping() && core.is_final() {
             self.close();
         }
-        stopping
+    }
+
+    /// Answers what is queued `Stopped`, and stays open.
+    pub(crate) fn refuse_queued(&mut self) {
+        let mut letters = DeadLetters::default();
+        for item in self.taken.drain(..).rev() {
+            letters.bury(item);
+        }
+        while let Some(Ok(item)) = self.queue.as_mut().map(mpsc::Receiver::try_recv) {
+            letters.bury(item);
+        }
+        letters.publish::<M>(self.local.host());
+    }
+
+    /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended.
+    pub(crate) fn refuse_reentrant(&self) {
+        let mut letters = DeadLetters::default();
+        while let Some(envelope) = self.local.pop_reentrant() {
+            letters.bury(Item::Envelope(envelope));
+        }
+        letters.publish::<M>(self.local.host());
     }
 
     /// Takes no more, and answers what is there `Stopped`.
     pub(crate) fn close(&mut self) {
-        if let Some(stragglers) = self.drain() {
+        if let Some(mut stragglers) = self.drain() {
             // Senders that have their place in the queue, and are about to put their message there: each does so when it
             // is next polled, which nobody here can wait for.
-            let host = Arc::clone(self.local.core().host());
-            self.local.core().host().tasks.spawn(async move {
-                let mut stragglers = stragglers;
-                while let Some(envelope) = stragglers.recv().await {
-                    bury(&host, envelope);
+            let host = Arc::clone(self.local.host());
+            self.local.host().tasks.spawn(async move {
+                let mut letters = DeadLetters::default();
+                while let Some(item) = stragglers.recv().await {
+                    letters.bury(item);
                 }
+                letters.publish::<M>(&host);
             });
         }
     }
@@ -124,36 +155,46 @@ impl<M: Message> Inbox<M> {
     }
 
     /// Answers what is there. Gives the queue back if more may come.
-    fn drain(&mut self) -> Option<mpsc::Receiver<Envelope<M>>> {
+    fn drain(&mut self) -> Option<mpsc::Receiver<Item<M>>> {
         let mut queue = self.queue.take()?;
         queue.close();
-        let host = self.local.core().host();
-        for envelope in std::mem::take(&mut self.taken).into_iter().rev().chain(self.local.end_reentrant()) {
-            bury(host, envelope);
+        let mut letters = DeadLetters::default();
+        for item in std::mem::take(&mut self.taken).into_iter().rev() {
+            letters.bury(item);
         }
-        loop {
+        for envelope in self.local.end_reentrant() {
+            letters.bury(Item::Envelope(envelope));
+        }
+        let stragglers = loop {
             match queue.try_recv() {
-                Ok(envelope) => bury(host, envelope),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => return Some(queue),
+                Ok(item) => letters.bury(item),
+                Err(TryRecvError::Disconnected) => break None,
+                Err(TryRecvError::Empty) => break Some(queue),
             }
-        }
-    }
-
-    /// Registers the task's waker, unless it is registered already. Gives whether it was new.
-    fn register(&mut self, waker: &Waker) -> bool {
-        if self.registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-            return false;
-        }
-        self.registered = Some(waker.clone());
-        self.local.core().register(waker);
-        true
+        };
+        letters.publish::<M>(self.local.host());
+        stragglers
     }
 }
 
-/// Answers a message `Stopped`, and notes that it reached nobody.
-pub(crate) fn bury<M: Message>(host: &Host, envelope: Envelope<M>) {
-    let handler = format!("{}.{}", M::INTERFACE, envelope.message.method().name());
-    host.dead_letter(handler, envelope.meta.deadline.is_some(), DeadLetterReason::Stopped);
-    drop(envelope);
+/// Messages that reach nobody, counted by method and by whether somebody waits for a reply.
+#[derive(Default)]
+struct DeadLetters(BTreeMap<(&'static str, bool), u64>);
+
+impl DeadLetters {
+    /// Answers a message `Stopped`.
+    fn bury<M: Message>(&mut self, item: Item<M>) {
+        if let Item::Envelope(envelope) = item {
+            let is_call = envelope.meta.deadline.is_some();
+            *self.0.entry((envelope.message.method().name(), is_call)).or_default() += 1;
+            drop(envelope);
+        }
+    }
+
+    fn publish<M: Message>(self, host: &Host) {
+        for ((method, call), count) in self.0 {
+            let handler = format!("{}.{method}", M::INTERFACE);
+            host.dead_letters(handler, call, DeadLetterReason::Stopped, count);
+        }
+    }
 }

@@ -7,23 +7,40 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::error::CallError;
+use crate::event::Down;
 use crate::id::Address;
+use crate::port::WatchId;
+use crate::service::core::Core;
 use crate::service::host::Host;
-use crate::service::instance::Core;
-use crate::service::message::{Envelope, Message};
+use crate::service::message::{Envelope, Item, Message};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {
     core: Arc<Core>,
-    queue: mpsc::Sender<Envelope<M>>,
-    /// Guards the messages that must not wait in the queue: see [`crate::service::chain`].
-    reentrant: Mutex<VecDeque<Envelope<M>>>,
+    queue: mpsc::Sender<Item<M>>,
+    /// Guards what must not wait in the queue.
+    aside: Mutex<Aside<M>>,
     /// Whether there may be any: most instances never see one, and then nobody locks.
     any_reentrant: AtomicBool,
+    any_downs: AtomicBool,
     capacity: usize,
+}
+
+/// What does not go through the queue.
+struct Aside<M> {
+    /// Messages that begin beside the running handlers: see [`crate::service::chain`].
+    reentrant: VecDeque<Envelope<M>>,
+    /// Ends of what the instance watches, for which the queue had no room: at most as many as it watches.
+    downs: Vec<Box<(WatchId, Down)>>,
+}
+
+impl<M> Default for Aside<M> {
+    fn default() -> Self {
+        Self { reentrant: VecDeque::new(), downs: Vec::new() }
+    }
 }
 
 /// The most re-entrant messages of one instance that wait to begin. They wait for one turn of the instance's task.
@@ -50,9 +67,9 @@ impl<M> Local<M> {
 }
 
 impl<M: Message> Local<M> {
-    pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Envelope<M>>, capacity: usize) -> Self {
-        let (reentrant, any_reentrant) = (Mutex::default(), AtomicBool::new(false));
-        Self { core, queue, reentrant, any_reentrant, capacity }
+    pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Item<M>>, capacity: usize) -> Self {
+        let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, capacity }
     }
 
     /// How many messages may wait.
@@ -62,30 +79,60 @@ impl<M: Message> Local<M> {
 
     /// Puts a message into the queue if there is room.
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        self.queue.try_send(envelope).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(envelope) => Refused::Full(envelope),
-            mpsc::error::TrySendError::Closed(envelope) => Refused::Closed(envelope),
+        self.queue.try_send(Item::Envelope(envelope)).map_err(|refused| match refused {
+            TrySendError::Full(Item::Envelope(envelope)) => Refused::Full(envelope),
+            TrySendError::Closed(Item::Envelope(envelope)) => Refused::Closed(envelope),
+            TrySendError::Full(Item::Down(_)) | TrySendError::Closed(Item::Down(_)) => {
+                unreachable!("what comes back is what was sent")
+            }
         })
     }
 
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
     /// answers its caller.
     pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), CallError> {
-        self.queue.send(envelope).await.map_err(|_| self.core.stopped_error())
+        self.queue.send(Item::Envelope(envelope)).await.map_err(|_| self.core.stopped_error())
+    }
+
+    /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
+    /// what finds no room waits beside the queue.
+    pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
+        let Err(TrySendError::Full(Item::Down(down))) =
+            self.queue.try_send(Item::Down(Box::new((watch, down))))
+        else {
+            return; // taken in, or the instance has ended
+        };
+        let mut aside = self.aside();
+        aside.downs.push(down);
+        self.any_downs.store(true, Ordering::Release); // under the lock, as in `take_downs`
+        drop(aside);
+        self.core.wake();
+    }
+
+    /// Whether ends wait beside the queue.
+    #[inline]
+    pub(crate) fn has_downs(&self) -> bool {
+        self.any_downs.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_downs(&self) -> Vec<Box<(WatchId, Down)>> {
+        let mut aside = self.aside();
+        self.any_downs.store(false, Ordering::Release); // under the lock, as in `push_down`
+        std::mem::take(&mut aside.downs)
     }
 
     /// Puts a re-entrant message where the running handlers' instance finds it at once.
     pub(crate) fn push_reentrant(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let mut reentrant = self.reentrant();
+        let mut aside = self.aside();
         if self.core.has_ended() {
             return Err(Refused::Closed(envelope));
         }
-        if reentrant.len() >= MAX_REENTRANT {
+        if aside.reentrant.len() >= MAX_REENTRANT {
             return Err(Refused::Full(envelope));
         }
-        reentrant.push_back(envelope);
+        aside.reentrant.push_back(envelope);
         self.any_reentrant.store(true, Ordering::Release);
-        drop(reentrant);
+        drop(aside);
         self.core.wake();
         Ok(())
     }
@@ -94,17 +141,17 @@ impl<M: Message> Local<M> {
         if !self.any_reentrant.load(Ordering::Acquire) {
             return None;
         }
-        let mut reentrant = self.reentrant();
-        let next = reentrant.pop_front();
-        self.any_reentrant.store(!reentrant.is_empty(), Ordering::Release); // under the lock, as in `push_reentrant`
+        let mut aside = self.aside();
+        let next = aside.reentrant.pop_front();
+        self.any_reentrant.store(!aside.reentrant.is_empty(), Ordering::Release); // under the lock, as in `push_reentrant`
         next
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.
     pub(crate) fn end_reentrant(&self) -> VecDeque<Envelope<M>> {
-        let mut reentrant = self.reentrant();
+        let mut aside = self.aside();
         self.core.mark_ended(); // under the lock: a push either is taken here or sees the end
-        std::mem::take(&mut *reentrant)
+        std::mem::take(&mut aside.reentrant)
     }
 
     /// This instance without its messages' type, from which `downcast` leads back.
@@ -112,8 +159,8 @@ impl<M: Message> Local<M> {
         Arc::clone(self) as Arc<dyn Any + Send + Sync>
     }
 
-    fn reentrant(&self) -> MutexGuard<'_, VecDeque<Envelope<M>>> {
-        self.reentrant.lock().unwrap_or_else(PoisonError::into_inner)
+    fn aside(&self) -> MutexGuard<'_, Aside<M>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,10 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::CallError;
+use crate::event::Down;
 use crate::id::MethodId;
+use crate::port::WatchId;
 use crate::proto::codec::{self, CodecError};
 use crate::service::chain::Chain;
 use crate::service::context::Caller;
@@ -64,6 +67,9 @@ pub trait Message: Sized + Send + 'static {
 
     /// The method of this message.
     fn method(&self) -> &'static Method;
+
+    /// Answers whoever waits for this message with an error of delivery. For a send it only drops the message.
+    fn fail(self, error: CallError);
 }
 
 /// Messages that can cross the wire. `#[service(local)]` does not generate this.
@@ -209,6 +215,26 @@ fn without_paths(type_name: &str) -> String {
     out
 }
 
+/// What comes through a mailbox.
+#[derive(Debug)]
+pub(crate) enum Item<M> {
+    /// A message.
+    Envelope(Envelope<M>),
+    /// Something that the instance watches has ended.
+    Down(Box<(WatchId, Down)>),
+}
+
+impl<M: Message> Item<M> {
+    /// Whether it runs alone.
+    #[inline]
+    pub(crate) fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Envelope(envelope) => envelope.message.method().is_exclusive(),
+            Self::Down(_) => true,
+        }
+    }
+}
+
 /// A message on its way to an instance, with what travels beside it.
 #[derive(Debug)]
 pub(crate) struct Envelope<M> {
@@ -229,14 +255,44 @@ pub(crate) struct Meta {
 
 #[cfg(test)]
 mod tests {
-    use super::{Envelope, without_paths};
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::{Envelope, Item, Message, without_paths};
+    use crate::error::CallError;
     use crate::service::reply::Reply;
+
+    #[skyhold_macros::service(crate = crate)]
+    trait Jar<T> {
+        fn get(&self) -> T;
+        fn put(&mut self, reply: T);
+    }
+
+    #[test]
+    fn a_message_that_fails_answers_whoever_waits_for_it() {
+        let (sender, receiver) = oneshot::channel();
+        JarMessage::<u8>::Get { reply: Reply::local(sender) }.fail(CallError::Stopped("drained".into()));
+        let answer = receiver.now_or_never().unwrap().unwrap();
+        assert!(matches!(answer, Err(CallError::Stopped(_))), "{answer:?}");
+
+        // The argument has the name that the reply would have.
+        let (sender, receiver) = oneshot::channel();
+        JarMessage::Put { reply: 1_u8, reply_: Reply::local(sender) }.fail(CallError::NoReply("lost".into()));
+        let answer = receiver.now_or_never().unwrap().unwrap();
+        assert!(matches!(answer, Err(CallError::NoReply(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn a_send_that_fails_is_dropped() {
+        JarMessage::<u8>::Get { reply: Reply::none() }.fail(CallError::Stopped("drained".into()));
+    }
 
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_message_carries_three_words_and_its_reply_four() {
         let word = size_of::<usize>();
         assert_eq!(size_of::<Envelope<[usize; 4]>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Item<Reply<u64>>>(), (4 + 3) * word);
         assert_eq!(size_of::<Reply<u64>>(), 4 * word);
     }
 

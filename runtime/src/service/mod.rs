@@ -6,14 +6,18 @@
 //! | `message`, `reply`, `stub` | what it generates for an interface |
 //! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
-//! | `mailbox`, `inbox`, `instance`, `concurrent`, `dispatch` | from the mailbox to the handler |
+//! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
+//! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `supervisor` | who starts instances, and starts them again |
+//! | `watchers` | who is told of an instance's end |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod concurrent;
 pub(crate) mod context;
+pub(crate) mod core;
 pub(crate) mod deadlines;
 pub(crate) mod definition;
 pub(crate) mod deliver;
@@ -22,9 +26,13 @@ pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod inbox;
 pub(crate) mod instance;
+pub(crate) mod life;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod reply;
+pub(crate) mod serve;
 pub(crate) mod stub;
+pub(crate) mod supervisor;
 pub(crate) mod tasks;
+pub(crate) mod watchers;

@@ -211,3 +211,6 @@ async fn wait_for_peers(node: &Node, count: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

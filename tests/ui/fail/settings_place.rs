@@ -1,7 +1,7 @@
 #![allow(unused)]
 use skyhold::service;
 
-#[service(mailbox = 1, name = "bank", concurrency = 2)]
+#[service(mailbox = 1, name = "bank", concurrency = 2, overflow = "reject", shed, stuck = "1m", high_water = 50)]
 trait Bank {
     fn balance(&self) -> u64;
 }

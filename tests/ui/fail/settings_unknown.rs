@@ -3,7 +3,7 @@ use skyhold::service;
 
 struct Counter;
 
-#[service(mailbx = 1, colour = "red", nam = "counter", thread(2), concurrency = 4)]
+#[service(mailbx = 1, colour = "red", nam = "counter", thread(2), highwater = 7, concurrency = 4)]
 impl Counter {
     pub fn get(&self) {}
 }

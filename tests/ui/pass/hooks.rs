@@ -71,6 +71,36 @@ impl C {
     }
 }
 
+#[service]
+pub trait Watches {
+    fn ping(&self);
+}
+
+pub struct D<T>(pub T);
+
+#[service]
+impl<T: Send + Sync + 'static> Watches for D<T> {
+    fn ping(&self) {}
+
+    #[on_down]
+    fn gone(&mut self, _: &Context, Down { address, reason, .. }: Down) {
+        drop((address, reason));
+    }
+}
+
+pub struct E<T>(pub T);
+
+#[service]
+impl<T> E<T> {
+    #[on_down]
+    async fn gone(&mut self, down: skyhold::Down) -> () {
+        drop(down);
+    }
+
+    pub fn ping(&mut self) {}
+}
+
 fn main() {
     let _ = C::new();
+    let _ = (D(0_u8), E(0_u8));
 }

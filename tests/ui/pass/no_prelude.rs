@@ -4,7 +4,17 @@
 
 pub struct Counter(u64);
 
-#[::skyhold::service(name = "counter", mailbox = 8, concurrency = 2)]
+#[::skyhold::service(
+    name = "counter",
+    mailbox = 8,
+    concurrency = 2,
+    overflow = "reject",
+    queued = "refuse",
+    shed,
+    slow = "1s",
+    stuck = "off",
+    high_water = 50
+)]
 impl Counter {
     pub async fn add(&mut self, by: u64) -> u64 {
         self.0 += by;

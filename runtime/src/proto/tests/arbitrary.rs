@@ -70,6 +70,8 @@ fn data() -> impl Strategy<Value = Frame> {
         id.prop_map(|id| Frame::Cancel { id }),
         any::<u64>().prop_map(|token| Frame::Ping { token }),
         any::<u64>().prop_map(|token| Frame::Pong { token }),
+        any::<u64>().prop_map(|token| Frame::NamesSync { token }),
+        any::<u64>().prop_map(|token| Frame::NamesSynced { token }),
         (any::<bool>(), vec(name_entry(), 0..4))
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),

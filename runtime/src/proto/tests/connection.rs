@@ -20,11 +20,21 @@ fn frames_become_events_in_the_order_in_which_they_came() {
     let mut pair = Pair::established();
     pair.acceptor.events.clear();
     let id = RequestId(4);
-    for frame in [Frame::Cancel { id }, Frame::Reply { id, payload: Bytes::from_static(b"x") }] {
+    for frame in [
+        Frame::Cancel { id },
+        Frame::NamesSync { token: 5 },
+        Frame::Reply { id, payload: Bytes::from_static(b"x") },
+        Frame::NamesSynced { token: 6 },
+    ] {
         pair.acceptor.connection.handle_frame(pair.now, frame);
     }
     pair.run();
-    let expected = [Event::Cancel { id }, Event::Reply { id, payload: Bytes::from_static(b"x") }];
+    let expected = [
+        Event::Cancel { id },
+        Event::NamesSync { token: 5 },
+        Event::Reply { id, payload: Bytes::from_static(b"x") },
+        Event::NamesSynced { token: 6 },
+    ];
     assert_eq!(pair.acceptor.events, expected);
 }
 

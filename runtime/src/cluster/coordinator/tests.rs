@@ -1,0 +1,168 @@
+//! The task by itself: its peers are links whose other end the test reads and speaks for.
+#![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::port::Peer;
+use crate::proto::frame::{NameEntry, parse};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The task of node `me`, and what tells it its peers' events.
+struct Scene {
+    names: Arc<Names>,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<PeerEvent>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (events, hears) = mpsc::channel(64);
+        let (peers, _) = mpsc::channel(64);
+        let (task, names, commands) = Coordinator::new(&node("me"), Incarnation(1), hears, peers);
+        tokio::spawn(task.run());
+        Self { names, commands, events }
+    }
+
+    async fn tell(&self, event: PeerEvent) {
+        self.events.send(event).await.unwrap();
+        settle().await;
+    }
+
+    /// A peer that has just connected.
+    async fn peer(&self, name: &str) -> Arc<Link> {
+        let peer = Peer { node: node(name), incarnation: Incarnation(1), listen: None };
+        let link = Arc::new(Link::new(peer, 1 << 20));
+        self.tell(PeerEvent::Up(Arc::clone(&link))).await;
+        link
+    }
+
+    async fn register(&self, name: &str, instances: &[u64]) {
+        let (done, is_done) = oneshot::channel();
+        let instances = instances.iter().copied().map(InstanceId).collect();
+        let register = Register { name: name.into(), interface: "I", instances, done };
+        self.commands.send(Command::Register(register)).await.unwrap();
+        is_done.await.unwrap();
+    }
+
+    /// Begins to withdraw, and lets that come to its wait.
+    async fn withdraw(&self, names: Withdraw) -> tokio::task::JoinHandle<bool> {
+        let commands = self.commands.clone();
+        let wait = tokio::spawn(async move { withdraw(&commands, names, LIMIT).await });
+        settle().await;
+        wait
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        !self.names.current().candidates(name).is_empty()
+    }
+}
+
+/// What was written to a peer since the last look, in short.
+fn told(link: &Link) -> String {
+    let mut bytes = BytesMut::new();
+    link.take_outgoing(&mut bytes);
+    let mut words = vec![];
+    while let Some(frame) = parse(&mut bytes, 1 << 20).unwrap() {
+        match frame {
+            Frame::Names(names) => words.extend(names.entries.iter().map(entry_word)),
+            Frame::NamesSync { token } => words.push(format!("sync{token}")),
+            Frame::NamesSynced { token } => words.push(format!("synced{token}")),
+            other => words.push(format!("{other:?}")),
+        }
+    }
+    words.join(" ")
+}
+
+fn entry_word(entry: &NameEntry) -> String {
+    let sign = if entry.instances.is_empty() { '-' } else { '+' };
+    format!("{sign}{}", entry.name)
+}
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// Lets every task run until all wait.
+async fn settle() {
+    time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_is_over_when_every_peer_has_answered_it() {
+    let scene = Scene::new();
+    let (a, b) = (scene.peer("a").await, scene.peer("b").await);
+    scene.register("x", &[1]).await;
+    assert_eq!((told(&a), told(&b)), ("+x".into(), "+x".into()));
+
+    let wait = scene.withdraw(Withdraw::All).await;
+    assert_eq!((told(&a), told(&b)), ("-x sync1".into(), "-x sync1".into()));
+    assert!(scene.knows("x"), "this node still routes by it");
+    scene.tell(PeerEvent::NamesSynced(Arc::clone(&a), 1)).await;
+    scene.tell(PeerEvent::NamesSynced(Arc::clone(&a), 1)).await;
+    scene.tell(PeerEvent::NamesSynced(Arc::clone(&b), 7)).await;
+    assert!(!wait.is_finished(), "only a has answered");
+    scene.tell(PeerEvent::NamesSynced(b, 1)).await;
+    assert!(wait.is_finished() && wait.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_without_peers_is_over_at_once() {
+    let scene = Scene::new();
+    scene.register("x", &[1]).await;
+    let wait = scene.withdraw(Withdraw::All).await;
+    assert!(wait.is_finished() && wait.await.unwrap());
+    let late = scene.peer("late").await;
+    scene.register("y", &[2]).await;
+    assert_eq!(told(&late), "", "neither is told to who comes later");
+    assert!(scene.knows("x") && scene.knows("y"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_holds_a_withdrawal_up_to_its_limit_and_one_that_goes_does_not() {
+    let scene = Scene::new();
+    let (a, b) = (scene.peer("a").await, scene.peer("b").await);
+    scene.register("x", &[1]).await;
+    let wait = scene.withdraw(Withdraw::Names(vec!["x".into()])).await;
+    scene.tell(PeerEvent::Down(a)).await;
+    assert!(!wait.is_finished(), "b has said nothing");
+    let begin = time::now();
+    assert!(!wait.await.unwrap(), "not everybody has answered");
+    assert!(time::now() - begin <= LIMIT);
+
+    let wait = scene.withdraw(Withdraw::All).await;
+    scene.tell(PeerEvent::Down(b)).await;
+    assert!(wait.is_finished() && wait.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_comes_on_another_connection_answers_on_that() {
+    let scene = Scene::new();
+    let old = scene.peer("a").await;
+    scene.register("x", &[1]).await;
+    let wait = scene.withdraw(Withdraw::Names(vec!["x".into()])).await;
+    let new = scene.peer("a").await;
+    assert_eq!(told(&new), "sync1", "and it is not told of x");
+    scene.tell(PeerEvent::NamesSynced(Arc::clone(&old), 1)).await;
+    scene.tell(PeerEvent::Down(old)).await;
+    assert!(!wait.is_finished(), "by the new connection it may still come");
+    scene.tell(PeerEvent::NamesSynced(new, 1)).await;
+    assert!(wait.is_finished() && wait.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_is_answered_after_what_it_told_before_is_published() {
+    let scene = Scene::new();
+    let a = scene.peer("a").await;
+    let says = |instances| {
+        let entries = vec![NameEntry { name: "x".into(), interface: "I".into(), instances }];
+        PeerEvent::Names(Arc::clone(&a), frame::Names { complete: false, entries })
+    };
+    scene.tell(says(vec![InstanceId(1)])).await;
+    assert!(scene.knows("x"));
+    scene.events.send(says(vec![])).await.unwrap();
+    scene.tell(PeerEvent::NamesSync(Arc::clone(&a), 9)).await;
+    assert_eq!(told(&a), "synced9");
+    assert!(!scene.knows("x"));
+}

@@ -1,0 +1,133 @@
+//! Makes a service's name known in the cluster while its instances run here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::cluster::coordinator::{Command, Register, withdraw};
+use crate::cluster::withdrawal::Withdraw;
+use crate::error::StartError;
+use crate::id::InstanceId;
+use crate::node::node::{Group, Inner};
+use crate::service::supervisor::child::{Halt, Registry};
+use crate::service::supervisor::control::Control;
+
+/// How long a drain waits for the peers to route elsewhere.
+pub(crate) const PEERS_KNOW_WITHIN: Duration = Duration::from_secs(2);
+
+/// A name that this node runs. It is taken when this is made, and free again when it is dropped.
+pub(crate) struct Registrar {
+    inner: Arc<Inner>,
+    name: Arc<str>,
+    interface: &'static str,
+    /// How many instances are up before the name is made known.
+    expected: usize,
+    group: Arc<Group>,
+    state: Mutex<State>,
+}
+
+/// Guards what the directory is told.
+#[derive(Default)]
+struct State {
+    instances: BTreeSet<InstanceId>,
+    announced: bool,
+    withdrawn: bool,
+}
+
+impl Registrar {
+    /// Takes a name.
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        name: Arc<str>,
+        interface: &'static str,
+        expected: usize,
+    ) -> Result<Arc<Self>, StartError> {
+        let group = inner.add_group(&name)?;
+        let inner = Arc::clone(inner);
+        Ok(Arc::new(Self { inner, name, interface, expected, group, state: Mutex::default() }))
+    }
+
+    /// Tells the directory. What it is told is looked at when it is told, so that the last word is the latest.
+    async fn tell(&self) {
+        let instances = {
+            let state = self.state();
+            if state.withdrawn { Vec::new() } else { state.instances.iter().copied().collect() }
+        };
+        let (done, is_done) = oneshot::channel();
+        let register = Register { name: Arc::clone(&self.name), interface: self.interface, instances, done };
+        // Without the cluster's task the node has ended, and its names with it.
+        if self.inner.register.send(Command::Register(register)).await.is_ok() {
+            drop(is_done.await);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry for Registrar {
+    fn supervised_by(&self, control: &Arc<Control>) {
+        drop(self.group.supervisor.set(Arc::clone(control))); // a child has one supervisor
+    }
+
+    fn up(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            {
+                let mut state = self.state();
+                state.instances.insert(instance);
+                state.announced |= state.instances.len() >= self.expected;
+                if !state.announced || state.withdrawn {
+                    return;
+                }
+            }
+            self.tell().await;
+        })
+    }
+
+    fn withdraw(&self, halt: Halt) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if halt == Halt::Drain && !self.state().withdrawn {
+                let names = Withdraw::Names(vec![Arc::clone(&self.name)]);
+                withdraw(&self.inner.register, names, PEERS_KNOW_WITHIN).await;
+            }
+            let was_known = {
+                let mut state = self.state();
+                !std::mem::replace(&mut state.withdrawn, true) && state.announced
+            };
+            if was_known {
+                self.tell().await;
+            }
+        })
+    }
+
+    fn gone(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            {
+                let mut state = self.state();
+                let was_known = state.instances.remove(&instance);
+                if !was_known || !state.announced || state.withdrawn {
+                    return;
+                }
+            }
+            self.tell().await;
+        })
+    }
+}
+
+impl Drop for Registrar {
+    fn drop(&mut self) {
+        self.inner.remove_group(&self.name);
+        self.group.ended.cancel();
+    }
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,13 @@
+//! Supervision: who starts services, and starts them again.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `child` | what a supervisor knows of one child: how to begin its lives and how to end them |
+//! | `run` | the supervisor's task |
+//! | `control` | how a supervisor is told to end, and what it is asked |
+//!
+//! What is decided is decided in [`crate::policy::restart`]; here it is carried out.
+
+pub(crate) mod child;
+pub(crate) mod control;
+pub(crate) mod run;

@@ -1,0 +1,237 @@
+//! Who watches an instance: each is told once that it has ended.
+//!
+//! Whoever comes after the end is told the reason at once. The order in which they came is the order in which they
+//! are told.
+//!
+//! Invariants: a watcher is told outside of the lock; what was taken out is told by whoever took it, and by nobody
+//! else. An instance that nobody watches pays for one word beside the lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::StopReason;
+use crate::port::{WatchId, Watcher};
+
+/// The watchers of one instance.
+///
+/// How many there are is bounded by those who watch: `port` bounds the watches of a connection, and whoever watches
+/// from this node holds something for each of its watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    /// Guards who watches, and whether the end has come. `None` is a living instance that nobody watches.
+    state: Mutex<Option<Box<State>>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Watched(Table),
+    /// Nobody is told any more; whoever asks gets this.
+    Ended(StopReason),
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Found by who watches and by its own number, so that even the last of very many goes quickly.
+    watches: HashMap<(usize, WatchId), Entry>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// When it came, among the others.
+    place: u64,
+    /// Held, so that its address is nobody else's as long as the entry is here.
+    watcher: Arc<dyn Watcher>,
+}
+
+impl Watchers {
+    /// Tells `watcher` of the end, once. `watch` is a number of the watcher's own; none of its watches here may have
+    /// it already.
+    ///
+    /// # Errors
+    /// Why the instance ended, if it has. The watcher is not told again.
+    pub(crate) fn add(&self, watcher: Arc<dyn Watcher>, watch: WatchId) -> Result<(), StopReason> {
+        let mut state = self.state();
+        let table = match state.get_or_insert_with(|| Box::new(State::Watched(Table::default()))).as_mut() {
+            State::Watched(table) => table,
+            State::Ended(reason) => return Err(reason.clone()),
+        };
+        let place = table.next;
+        table.next += 1;
+        let before = table.watches.insert((identity(&watcher), watch), Entry { place, watcher });
+        drop(state);
+        debug_assert!(before.is_none(), "the watcher gave the number {watch:?} twice");
+        Ok(())
+    }
+
+    /// Forgets a watch. `false` if there is none: then its watcher was told, or is being told at this moment.
+    pub(crate) fn remove(&self, watcher: &Arc<dyn Watcher>, watch: WatchId) -> bool {
+        let mut state = self.state();
+        let Some(State::Watched(table)) = state.as_deref_mut() else { return false };
+        let removed = table.watches.remove(&(identity(watcher), watch));
+        if table.watches.is_empty() {
+            *state = None;
+        }
+        drop(state);
+        removed.is_some()
+    }
+
+    /// Tells everybody that a life of the instance has ended, and forgets them. Another life follows, which may be
+    /// watched anew.
+    pub(crate) fn fire(&self, reason: &StopReason) {
+        let mut state = self.state();
+        let taken = if matches!(state.as_deref(), Some(State::Watched(_))) { state.take() } else { None };
+        drop(state);
+        tell(taken, reason);
+    }
+
+    /// Tells everybody that the instance has ended for good. Whoever comes from now on is told at once. Only the first
+    /// end counts.
+    pub(crate) fn end(&self, reason: &StopReason) {
+        let mut state = self.state();
+        if matches!(state.as_deref(), Some(State::Ended(_))) {
+            return;
+        }
+        let taken = state.replace(Box::new(State::Ended(reason.clone())));
+        drop(state);
+        tell(taken, reason);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Box<State>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells those who were taken out, the first to come first.
+fn tell(taken: Option<Box<State>>, reason: &StopReason) {
+    let Some(State::Watched(table)) = taken.map(|state| *state) else { return };
+    let mut watches: Vec<_> = table.watches.into_iter().collect();
+    watches.sort_unstable_by_key(|(_, entry)| entry.place);
+    for ((_, watch), entry) in watches {
+        entry.watcher.down(watch, reason.clone());
+    }
+}
+
+/// Two watchers are the same if they are one allocation.
+fn identity(watcher: &Arc<dyn Watcher>) -> usize {
+    Arc::as_ptr(watcher).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Notes what it is told.
+    #[derive(Debug, Default)]
+    struct Notes(Mutex<Vec<(u64, StopReason)>>);
+
+    impl Watcher for Notes {
+        fn down(&self, watch: WatchId, reason: StopReason) {
+            self.0.lock().unwrap().push((watch.0, reason));
+        }
+    }
+
+    impl Notes {
+        fn taken(&self) -> Vec<(u64, StopReason)> {
+            std::mem::take(&mut *self.0.lock().unwrap())
+        }
+    }
+
+    fn watcher() -> (Arc<Notes>, Arc<dyn Watcher>) {
+        let notes = Arc::new(Notes::default());
+        (Arc::clone(&notes), notes)
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")] // elsewhere the lock of the standard library may be larger
+    fn an_instance_that_nobody_watches_pays_two_words() {
+        assert!(size_of::<Watchers>() <= 16, "{} bytes", size_of::<Watchers>());
+    }
+
+    #[test]
+    fn every_watcher_is_told_once_in_the_order_in_which_they_came() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        for watch in [3, 1, 2] {
+            watchers.add(Arc::clone(&watcher), WatchId(watch)).unwrap();
+        }
+        watchers.end(&StopReason::Killed);
+        watchers.end(&StopReason::Normal);
+        assert_eq!(notes.taken(), [3, 1, 2].map(|watch| (watch, StopReason::Killed)));
+        assert_eq!(Arc::strong_count(&watcher), 2, "the watchers are let go");
+    }
+
+    #[test]
+    fn who_comes_after_the_end_learns_the_reason_and_is_not_told_again() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        watchers.end(&StopReason::Shutdown);
+        assert_eq!(watchers.add(Arc::clone(&watcher), WatchId(1)), Err(StopReason::Shutdown));
+        assert!(!watchers.remove(&watcher, WatchId(1)));
+        watchers.fire(&StopReason::Normal);
+        assert_eq!(notes.taken(), []);
+    }
+
+    #[test]
+    fn a_watch_is_removed_by_who_watches_and_its_number() {
+        let watchers = Watchers::default();
+        let ((one, watcher_one), (other, watcher_other)) = (watcher(), watcher());
+        for watcher in [&watcher_one, &watcher_other] {
+            watchers.add(Arc::clone(watcher), WatchId(1)).unwrap();
+            watchers.add(Arc::clone(watcher), WatchId(2)).unwrap();
+        }
+        assert!(watchers.remove(&watcher_one, WatchId(1)));
+        assert!(!watchers.remove(&watcher_one, WatchId(1)), "it is gone");
+        watchers.end(&StopReason::Normal);
+        assert_eq!(one.taken(), [(2, StopReason::Normal)]);
+        assert_eq!(other.taken(), [(1, StopReason::Normal), (2, StopReason::Normal)]);
+    }
+
+    #[test]
+    fn a_life_that_ends_tells_its_watchers_and_the_next_has_its_own() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        watchers.add(Arc::clone(&watcher), WatchId(1)).unwrap();
+        watchers.fire(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(1, StopReason::Killed)]);
+        watchers.add(Arc::clone(&watcher), WatchId(2)).unwrap();
+        watchers.fire(&StopReason::Normal);
+        assert_eq!(notes.taken(), [(2, StopReason::Normal)]);
+    }
+
+    #[test]
+    fn nothing_stays_behind_when_nobody_watches_any_more() {
+        let watchers = Watchers::default();
+        let (_notes, watcher) = watcher();
+        for watch in 0..100 {
+            watchers.add(Arc::clone(&watcher), WatchId(watch)).unwrap();
+        }
+        assert!((0..100).all(|watch| watchers.remove(&watcher, WatchId(watch))));
+        assert!(watchers.state().is_none());
+        assert_eq!(Arc::strong_count(&watcher), 2);
+    }
+
+    /// A watch, its removal and the end, on three threads at once: the watcher learns of the end exactly once, unless
+    /// the removal says that it will not.
+    #[test]
+    fn a_watch_that_races_with_the_end_is_told_exactly_once() {
+        for round in 0..2000 {
+            let (watchers, barrier) = (Watchers::default(), Barrier::new(2));
+            let (notes, watcher) = watcher();
+            let (refused, removed) = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    watchers.end(&StopReason::Normal);
+                });
+                barrier.wait();
+                let refused = watchers.add(Arc::clone(&watcher), WatchId(1)).is_err();
+                let removed = round % 2 == 0 && watchers.remove(&watcher, WatchId(1));
+                (refused, removed)
+            });
+            let told = notes.taken().len();
+            assert_eq!(usize::from(refused) + usize::from(removed) + told, 1, "round {round}");
+        }
+    }
+}
