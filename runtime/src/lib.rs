@@ -33,6 +33,7 @@
 //! * [`Lookup`]: find a service by name, wherever it is.
 //! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
+//! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Context`]: what a handler may ask about the message that it handles.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
@@ -40,6 +41,10 @@
 //!
 //! A panic in a handler is answered to its caller and ends that instance, and nothing else. That needs unwinding: with
 //! `panic = "abort"` in the profile, any panic ends the process.
+
+// For what `#[service]` names, in the unit tests.
+#[cfg(test)]
+extern crate self as skyhold;
 
 mod cluster;
 mod config;
@@ -73,10 +78,12 @@ pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
+pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
+pub use service::timer::Timer;
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 

@@ -26,3 +26,6 @@ mod public_api;
 mod races;
 mod raw;
 mod remote;
+mod rerouting;
+mod timers;
+mod topics;

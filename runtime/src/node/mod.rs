@@ -10,3 +10,4 @@ pub(crate) mod registrar;
 pub(crate) mod router;
 pub(crate) mod shutdown;
 pub(crate) mod supervisor;
+pub(crate) mod topic;

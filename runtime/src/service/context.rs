@@ -193,7 +193,7 @@ impl Context {
         self.scope.core.host().tasks.spawn(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
-                core.host().count_panic();
+                // Counted with the life that it ends.
                 core.fail(StopReason::Panicked(panic_message(&*panic)));
             }
         })
@@ -205,6 +205,10 @@ impl Context {
         if !self.scope.core.life(self.life).is_cancelled() {
             self.scope.core.finish();
         }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.scope.core
     }
 
     /// The caller has given up.

@@ -188,6 +188,13 @@ impl Core {
         self.finish();
     }
 
+    /// Something that this instance is linked with has ended. A failure ends this life too.
+    pub(crate) fn linked_ended(&self, other: &Address, reason: &StopReason) {
+        if reason.is_failure() {
+            self.fail(StopReason::Error(format!("linked with {other}, which {reason}")));
+        }
+    }
+
     /// Whether it was told to begin no further message.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {

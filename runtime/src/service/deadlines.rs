@@ -105,6 +105,12 @@ impl Tick {
         self.0.get()
     }
 
+    /// How long the node has run.
+    #[inline]
+    pub(crate) fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
     /// How long until `later`; zero if that has passed.
     #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {

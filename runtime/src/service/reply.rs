@@ -68,9 +68,14 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Answers with an error of delivery, as the framework does for a handler that cannot.
+    /// Answers with an error of delivery, as the framework does for a handler that cannot. Once the handler has begun, an
+    /// error that says that it did not run becomes `NoReply`: the caller would make the call again elsewhere.
     pub fn fail(mut self, error: CallError) {
-        self.answer_error(error);
+        self.answer_error(if self.begun && !error.may_have_run() {
+            CallError::NoReply(format!("the handler had begun, and failed with: {error}").into())
+        } else {
+            error
+        });
     }
 
     /// Whether nobody waits for the value: it is a send, or the caller gave up.
@@ -145,5 +150,28 @@ impl<T> fmt::Debug for Reply<T> {
             End::Local { .. } => "Reply(local)",
             End::Remote { .. } => "Reply(remote)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(begun: bool, error: CallError) -> CallError {
+        let (sender, mut receiver) = oneshot::channel::<Result<(), CallError>>();
+        let mut reply = Reply::local(sender);
+        if begun {
+            reply.begin();
+        }
+        reply.fail(error);
+        receiver.try_recv().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn a_handler_that_has_begun_is_never_said_not_to_have_run() {
+        let (stopped, panicked) = (CallError::Stopped("a".into()), CallError::Panicked("b".into()));
+        assert_eq!(told(false, stopped.clone()), stopped);
+        assert!(told(true, stopped).may_have_run());
+        assert_eq!(told(true, panicked.clone()), panicked);
     }
 }
