@@ -283,7 +283,7 @@ impl Subject for Floor {
 
     fn send(&self) {
         let message = CounterMessage::Add { by: 1, reply: Reply::none() };
-        self.0.try_send(message).ok().expect("there is room");
+        self.0.try_send(message).expect("there is room");
     }
 }
 
@@ -315,11 +315,11 @@ impl ByHand {
 impl Subject for ByHand {
     async fn call(&self) {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Add { by: 1, reply: Some(reply) }).await.ok().expect("the counter runs");
+        self.0.send(Add { by: 1, reply: Some(reply) }).await.expect("the counter runs");
         answer.await.expect("the counter answers");
     }
 
     fn send(&self) {
-        self.0.try_send(Add { by: 1, reply: None }).ok().expect("there is room");
+        self.0.try_send(Add { by: 1, reply: None }).expect("there is room");
     }
 }

@@ -100,6 +100,7 @@ impl Tick {
         Self(self.0.saturating_add(nanos).min(LATEST))
     }
 
+    /// At least 1.
     #[inline]
     fn number(self) -> u64 {
         self.0.get()
@@ -108,7 +109,7 @@ impl Tick {
     /// How long the node has run.
     #[inline]
     pub(crate) fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.number() - 1)
     }
 
     /// How long until `later`; zero if that has passed.
@@ -161,6 +162,7 @@ impl Deadlines {
         self.instant_of(at.number())
     }
 
+    /// The time that has this number.
     fn instant_of(&self, number: u64) -> Instant {
         self.start + Duration::from_nanos(number.saturating_sub(1))
     }

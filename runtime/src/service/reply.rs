@@ -71,7 +71,7 @@ impl<T> Reply<T> {
     /// Answers with an error of delivery, as the framework does for a handler that cannot. Once the handler has begun, an
     /// error that says that it did not run becomes `NoReply`: the caller would make the call again elsewhere.
     pub fn fail(mut self, error: CallError) {
-        self.answer_error(if self.begun && !error.may_have_run() {
+        self.answer_error(if self.end.begun() && !error.may_have_run() {
             CallError::NoReply(format!("the handler had begun, and failed with: {error}").into())
         } else {
             error
@@ -129,13 +129,21 @@ impl<T> Reply<T> {
     }
 }
 
+impl<T> End<T> {
+    fn begun(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Local { begun, .. } | Self::Remote { begun, .. } => *begun,
+        }
+    }
+}
+
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        let begun = match &self.end {
-            End::Nobody => return,
-            End::Local { begun, .. } | End::Remote { begun, .. } => *begun,
-        };
-        self.answer_error(if begun {
+        if matches!(self.end, End::Nobody) {
+            return;
+        }
+        self.answer_error(if self.end.begun() {
             CallError::NoReply("the message was dropped without an answer".into())
         } else {
             CallError::Stopped("the instance ended before the message began".into())
