@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::event::{Down, StopReason};
-use crate::port::WatchId;
 use crate::service::concurrent::{Concurrent, Step};
 use crate::service::context::Scope;
 use crate::service::core::Core;
@@ -34,7 +33,7 @@ pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Mess
                 serve_alone(service, inbox, &core, envelope).await
             }
             Item::Envelope(envelope) => serve_beside(service, inbox, &core, envelope).await,
-            Item::Down(down) => serve_down(service, inbox, &core, *down).await,
+            Item::Down(_watch, down) => serve_down(service, inbox, &core, down).await,
         };
         if let Some(message) = panicked {
             return StopReason::Panicked(message);
@@ -88,7 +87,7 @@ async fn serve_down<S: Service>(
     service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    (_watch, down): (WatchId, Down),
+    down: Down,
 ) -> Option<String> {
     let scope = Scope::new(core, &ON_DOWN, Meta::default());
     let context = scope.context();
