@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
@@ -65,8 +66,10 @@ pub(crate) struct Core {
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
-    /// Cancelled when everything about the end is done.
-    done: CancellationToken,
+    /// Whether everything about the end is done.
+    is_done: AtomicBool,
+    /// Told when it is.
+    done: Notify,
     /// The [`Local`] around this core.
     local: OnceLock<Weak<dyn Any + Send + Sync>>,
 }
@@ -102,7 +105,8 @@ impl Core {
             ended: AtomicBool::new(false),
             state: Mutex::default(),
             watchers: Watchers::default(),
-            done: CancellationToken::new(),
+            is_done: AtomicBool::new(false),
+            done: Notify::new(),
             local: OnceLock::new(),
         }
     }
@@ -279,11 +283,15 @@ impl Core {
 
     /// Everything about the end is done.
     pub(crate) fn mark_done(&self) {
-        self.done.cancel();
+        self.is_done.store(true, Ordering::Release);
+        self.done.notify_waiters();
     }
 
     /// Ends when the instance has ended for good and every caller is answered. Cancel safe.
     pub(crate) async fn ended(&self) {
-        self.done.cancelled().await;
+        let done = self.done.notified(); // before the look: from here on it misses nothing
+        if !self.is_done.load(Ordering::Acquire) {
+            done.await;
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::event::DeadLetterReason;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::service::message::{Item, Message, Parcel};
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -59,8 +59,8 @@ impl<M: Message> Inbox<M> {
             return Poll::Ready(None);
         }
         // The handlers that this one was re-entrant to may have ended meanwhile.
-        if let Some(envelope) = self.local.pop_reentrant() {
-            self.taken.push(Box::new(Item::Envelope(envelope)));
+        if let Some(parcel) = self.local.pop_reentrant() {
+            self.taken.push(parcel);
         }
         if self.taken.is_empty() {
             ready!(self.poll_take(cx));
@@ -70,12 +70,12 @@ impl<M: Message> Inbox<M> {
 
     /// Takes what is next, if something is.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Item<M>> {
-        self.taken.pop().map(|parcel| *parcel)
+    pub(crate) fn pop(&mut self) -> Option<Parcel<M>> {
+        self.taken.pop()
     }
 
     /// The next message that must begin beside the running handlers.
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if self.local.core().is_stopping() { None } else { self.local.pop_reentrant() }
     }
 
@@ -127,8 +127,8 @@ impl<M: Message> Inbox<M> {
     /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended.
     pub(crate) fn refuse_reentrant(&self) {
         let mut letters = DeadLetters::default();
-        while let Some(envelope) = self.local.pop_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        while let Some(parcel) = self.local.pop_reentrant() {
+            letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -162,8 +162,8 @@ impl<M: Message> Inbox<M> {
         for item in std::mem::take(&mut self.taken).into_iter().rev() {
             letters.bury(*item);
         }
-        for envelope in self.local.end_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        for parcel in self.local.end_reentrant() {
+            letters.bury(*parcel);
         }
         let stragglers = loop {
             match queue.try_recv() {

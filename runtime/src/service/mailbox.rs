@@ -31,7 +31,7 @@ pub(crate) struct Local<M> {
 /// What does not go through the queue.
 struct Aside<M> {
     /// Messages that begin beside the running handlers: see [`crate::service::chain`].
-    reentrant: VecDeque<Envelope<M>>,
+    reentrant: VecDeque<Parcel<M>>,
     /// Ends of what the instance watches, for which the queue had no room: at most as many as it watches.
     downs: Vec<Parcel<M>>,
 }
@@ -124,14 +124,14 @@ impl<M: Message> Local<M> {
         if aside.reentrant.len() >= MAX_REENTRANT {
             return Err(Refused::Full(envelope));
         }
-        aside.reentrant.push_back(envelope);
+        aside.reentrant.push_back(Box::new(Item::Envelope(envelope)));
         self.any_reentrant.store(true, Ordering::Release);
         drop(aside);
         self.core.wake();
         Ok(())
     }
 
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if !self.any_reentrant.load(Ordering::Acquire) {
             return None;
         }
@@ -142,7 +142,7 @@ impl<M: Message> Local<M> {
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.
-    pub(crate) fn end_reentrant(&self) -> VecDeque<Envelope<M>> {
+    pub(crate) fn end_reentrant(&self) -> VecDeque<Parcel<M>> {
         let mut aside = self.aside();
         self.core.mark_ended(); // under the lock: a push either is taken here or sees the end
         std::mem::take(&mut aside.reentrant)
