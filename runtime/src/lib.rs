@@ -41,6 +41,10 @@
 //! A panic in a handler is answered to its caller and ends that instance, and nothing else. That needs unwinding: with
 //! `panic = "abort"` in the profile, any panic ends the process.
 
+// For what `#[service]` names, in the unit tests.
+#[cfg(test)]
+extern crate self as skyhold;
+
 mod cluster;
 mod config;
 mod error;

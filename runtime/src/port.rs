@@ -17,11 +17,17 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::{CallError, ChainLink};
+use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::codec::CodecError;
 use crate::proto::frame::{self, Frame, PutError, Request, RequestHead};
 use crate::proto::in_flight::{DEFAULT_MAX_IN_FLIGHT, InFlight};
 use crate::proto::inbound::{CancelOutcome, Inbound, Insert};
+use crate::proto::watch::Watch;
+
+use watches::Watches;
+
+pub(crate) use watches::{WatchId, Watcher};
 
 pub(crate) use watches::{WatchId, Watcher};
 
@@ -51,6 +57,13 @@ pub(crate) type Encode<'a> = &'a dyn Fn(&mut BytesMut) -> Result<(), CodecError>
 pub(crate) trait Inbox: Send + Sync + fmt::Debug + 'static {
     /// Takes one request. A refusal goes back through the link.
     fn request(&self, link: &Arc<Link>, request: Request);
+
+    /// Takes one watch: the instance's end goes back through the link, also if there is no such instance.
+    fn watch(&self, link: &Arc<Link>, watch: Watch);
+
+    /// The peer ends a watch, or the connection has ended. With a `reason` the watcher itself has ended and the two
+    /// were linked: the instance here is to learn it.
+    fn unwatch(&self, link: &Arc<Link>, watch: Watch, reason: Option<StopReason>);
 }
 
 /// The connections that stand, by node.
@@ -98,6 +111,7 @@ struct State {
     out: BytesMut,
     in_flight: InFlight<ReplySlot>,
     inbound: Inbound,
+    watches: Watches,
 }
 
 impl State {
@@ -112,6 +126,7 @@ impl Link {
             out: BytesMut::new(),
             in_flight: InFlight::new(DEFAULT_MAX_IN_FLIGHT),
             inbound: Inbound::new(DEFAULT_MAX_IN_FLIGHT),
+            watches: Watches::default(),
         };
         Self {
             peer,
@@ -348,7 +363,8 @@ impl Link {
         (state.in_flight.len(), state.inbound.len())
     }
 
-    /// Ends the link: whoever waits is answered `Disconnected`, whoever works for the peer is cancelled.
+    /// Ends the link: whoever waits is answered `Disconnected`, whoever works for the peer is cancelled. Whoever watches
+    /// is told by the driver, when all that arrived is dealt with: [`Link::end_watches`].
     pub(crate) fn close(&self, reason: &str) {
         let mut state = self.state();
         // Under the lock: a request either is found below or sees the end.

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test outside the runtime has its own clock")]
 
 mod requests;
+mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

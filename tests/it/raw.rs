@@ -26,6 +26,9 @@ pub(crate) mod kind {
     pub(crate) const REPLY: u8 = 0x11;
     pub(crate) const FAILURE: u8 = 0x12;
     pub(crate) const CANCEL: u8 = 0x13;
+    pub(crate) const WATCH: u8 = 0x18;
+    pub(crate) const UNWATCH: u8 = 0x19;
+    pub(crate) const DOWN: u8 = 0x1A;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
     pub(crate) const NAMES: u8 = 0x30;

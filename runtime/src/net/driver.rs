@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::error::CallError;
+use crate::event::StopReason;
 use crate::net::framing::{self, Frames, ReadError};
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
@@ -27,6 +28,7 @@ use crate::proto::connection::{CloseReason, Connection, Event};
 use crate::proto::frame::{Refuse, RefuseReason, Request};
 use crate::proto::inbound::Insert;
 use crate::proto::settings::PeerIdentity;
+use crate::proto::watch::Watch;
 use crate::time;
 
 /// The most frames that are taken in before what they caused is written.
@@ -192,6 +194,13 @@ impl Driver {
                         link.cancel_inbound(id);
                     }
                 }
+                Event::Watch(watch) => self.watch(watch),
+                Event::Unwatch { id, reason } => self.unwatch(id, reason),
+                Event::Down { id, reason } => {
+                    if let Some(link) = &self.link {
+                        link.watched_ended(id, reason);
+                    }
+                }
                 Event::Admit(peer) => self.ask_for_admission(peer).await,
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
@@ -221,6 +230,24 @@ impl Driver {
             }
         }
         self.surroundings.inbox.request(link, request);
+    }
+
+    fn watch(&mut self, watch: Watch) {
+        let Some(link) = &self.link else { return };
+        match link.begin_watch(watch) {
+            Insert::New => self.surroundings.inbox.watch(link, watch),
+            Insert::Duplicate => {
+                self.connection.close(time::now(), &format!("watch {} was sent twice", watch.id));
+            }
+            Insert::Full => link.refuse_watch(watch.id),
+        }
+    }
+
+    fn unwatch(&mut self, id: u64, reason: Option<StopReason>) {
+        let Some(link) = &self.link else { return };
+        if let Some(watch) = link.end_watch(id) {
+            self.surroundings.inbox.unwatch(link, watch, reason.filter(|_| watch.linked.is_some()));
+        }
     }
 
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
@@ -291,9 +318,10 @@ impl Driver {
     }
 
     /// Closes a connection whose place another one took, when nothing has been under way for a while: a request may
-    /// still be on the wire.
+    /// still be on the wire. Who watches over it goes on doing so: the peer has not gone.
     fn retire(&mut self, now: Instant) {
-        let idle = self.link.as_ref().is_none_or(|link| link.open_requests() == (0, 0));
+        let idle =
+            self.link.as_ref().is_none_or(|link| link.open_requests() == (0, 0) && !link.has_watches());
         if idle && self.retired == Some(true) {
             return self.connection.close(now, "another connection took its place");
         }
@@ -307,10 +335,10 @@ impl Driver {
             let mut rest = BytesMut::new();
             link.take_outgoing(&mut rest);
             self.out.unsplit(rest);
-            link.close(&text);
+            self.close_link(link, &text);
         }
         if let Some(candidate) = &self.candidate {
-            candidate.close(&text);
+            self.close_link(candidate, &text);
         }
         while let Some(frame) = self.connection.poll_transmit() {
             frame.encode(&mut self.out);
@@ -324,12 +352,21 @@ impl Driver {
         let (dialled, address) = (self.dialled.clone(), self.address.clone());
         self.news(News::Down { link, dialled, address, reason }).await;
     }
+
+    /// Ends the link, and lets the instances here forget who watched them over it.
+    fn close_link(&self, link: &Arc<Link>, reason: &str) {
+        link.close(reason);
+        for watch in link.end_watches(reason) {
+            let reason = watch.linked.map(|_| StopReason::NodeDown(reason.to_owned()));
+            self.surroundings.inbox.unwatch(link, watch, reason);
+        }
+    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
         for link in self.link.iter().chain(&self.candidate) {
-            link.close("the node was cut off");
+            self.close_link(link, "the node was cut off");
         }
     }
 }

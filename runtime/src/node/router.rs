@@ -12,10 +12,11 @@ use arc_swap::ArcSwapOption;
 use crate::cluster::coordinator::Names;
 use crate::cluster::directory::Candidate;
 use crate::error::CallError;
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, NodeId};
-use crate::port::{Inbox, Link, Links};
+use crate::port::{Inbox, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::Request;
+use crate::proto::watch::Watch;
 use crate::service::handle::{Remote, Routed, Target};
 use crate::service::host::Host;
 use crate::service::message::{Message, WireMessage};
@@ -41,6 +42,32 @@ impl Inbox for NodeInbox {
             link.fail(head.id, &CallError::Stopped(detail.into()));
         }
     }
+
+    fn watch(&self, link: &Arc<Link>, watch: Watch) {
+        // What cannot be called over the network cannot be watched over it either.
+        let resident = self.host.resident(watch.instance).filter(|resident| resident.deliver.is_some());
+        let watched = match resident {
+            Some(resident) => resident.core.watchers().add(watcher(link), WatchId(watch.id)),
+            None => Err(StopReason::Gone),
+        };
+        if let Err(reason) = watched {
+            link.down(watch.id, reason);
+        }
+    }
+
+    fn unwatch(&self, link: &Arc<Link>, watch: Watch, reason: Option<StopReason>) {
+        let Some(resident) = self.host.resident(watch.instance) else { return };
+        resident.core.watchers().remove(&watcher(link), WatchId(watch.id));
+        if let (Some(instance), Some(reason)) = (watch.linked, reason) {
+            let Peer { node, incarnation, .. } = link.peer().clone();
+            resident.core.linked_ended(&Address { node, incarnation, instance }, &reason);
+        }
+    }
+}
+
+/// The peer, as one that watches.
+fn watcher(link: &Arc<Link>) -> Arc<dyn Watcher> {
+    Arc::clone(link) as Arc<dyn Watcher>
 }
 
 /// A name, and whose turn it is.
@@ -150,3 +177,6 @@ impl<M> fmt::Debug for NameRoute<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

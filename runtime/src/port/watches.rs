@@ -1,10 +1,24 @@
-//! Watching: who is told that an instance has ended.
+//! Watching: who is told that an instance has ended, and the watches of one connection.
+//!
+//! The side that watches numbers its watches. The frames of watching go into the same buffer as all others, so that a
+//! `Down` comes after whatever the instance said on this connection before it ended.
 //!
 //! Invariant: a watcher is told of each of its watches at most once, and never while a lock is held.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, MutexGuard};
 
 use crate::event::StopReason;
+use crate::id::InstanceId;
+use crate::proto::frame::Frame;
+use crate::proto::inbound::Insert;
+use crate::proto::watch::Watch;
+
+use super::{Link, Refused, State};
+
+/// How many watches one side of a connection may have at most.
+pub(crate) const MAX_WATCHES: usize = 65_536;
 
 /// Who is told that an instance which it watches has ended. It never waits.
 pub(crate) trait Watcher: Send + Sync + fmt::Debug {
@@ -15,3 +29,156 @@ pub(crate) trait Watcher: Send + Sync + fmt::Debug {
 /// Numbers the watches of one watcher, which gives the numbers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WatchId(pub(crate) u64);
+
+/// The watches of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// From here at the peer, by the number on the wire.
+    own: BTreeMap<u64, (Arc<dyn Watcher>, WatchId)>,
+    /// How many numbers were given. Even a billion watches a second take five centuries to use them up.
+    given: u64,
+    /// From the peer at instances here. An ordered tree, because its keys are the peer's to choose.
+    peers: BTreeMap<u64, Watch>,
+}
+
+/// The watching side.
+impl Link {
+    /// Asks the peer to tell of the end of `instance`. `watcher` hears of it under the number `id`, exactly once,
+    /// unless [`Link::unwatch`] comes before: perhaps before this returns. With `linked`, the instance for which this
+    /// is done, each of the two is told of the other's end.
+    ///
+    /// Gives the watch's number on this connection. It goes whatever waits to be written.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] if [`MAX_WATCHES`] are open, [`Refused::Closed`] if the connection has ended. The watcher is
+    /// not told then.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing here watches as yet"))]
+    pub(crate) fn watch(
+        &self,
+        instance: InstanceId,
+        linked: Option<InstanceId>,
+        watcher: Arc<dyn Watcher>,
+        id: WatchId,
+    ) -> Result<u64, Refused> {
+        let mut state = self.state();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        let watches = &mut state.watches;
+        if watches.own.len() >= MAX_WATCHES {
+            return Err(Refused::Full);
+        }
+        watches.given += 1;
+        let number = watches.given;
+        watches.own.insert(number, (watcher, id));
+        self.put_and_release(state, &Frame::Watch(Watch { id: number, instance, linked }));
+        Ok(number)
+    }
+
+    /// Ends a watch; for a linked one `reason` is why the watcher has ended, and `None` says that the link alone is
+    /// undone. `false` if there is no such watch any more: its watcher was told, or is being told at this moment.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing here watches as yet"))]
+    pub(crate) fn unwatch(&self, number: u64, reason: Option<StopReason>) -> bool {
+        let mut state = self.state();
+        let Some(removed) = state.watches.own.remove(&number) else { return false };
+        if self.is_open() {
+            self.put_and_release(state, &Frame::Unwatch { id: number, reason });
+        } else {
+            drop(state);
+        }
+        drop(removed); // outside the lock
+        true
+    }
+
+    /// The peer says that an instance has ended. What nobody watches any more is passed over.
+    pub(crate) fn watched_ended(&self, number: u64, reason: StopReason) {
+        let told = self.state().watches.own.remove(&number);
+        if let Some((watcher, id)) = told {
+            watcher.down(id, reason);
+        }
+    }
+}
+
+/// The watched side.
+impl Link {
+    /// Tells the peer that an instance which it watches has ended, after all that was put before. Does nothing if the
+    /// peer does not watch any more.
+    ///
+    /// For the end of a link that is no end of an instance there is [`StopReason::Normal`], which a link does not pass
+    /// on.
+    pub(crate) fn down(&self, number: u64, reason: StopReason) {
+        let mut state = self.state();
+        let watched = state.watches.peers.remove(&number).is_some();
+        if watched && self.is_open() {
+            self.put_and_release(state, &Frame::Down { id: number, reason });
+        }
+    }
+
+    /// Notes a watch of the peer.
+    #[must_use]
+    pub(crate) fn begin_watch(&self, watch: Watch) -> Insert {
+        let peers = &mut self.state().watches.peers;
+        if peers.contains_key(&watch.id) {
+            return Insert::Duplicate;
+        }
+        if peers.len() >= MAX_WATCHES {
+            return Insert::Full;
+        }
+        peers.insert(watch.id, watch);
+        Insert::New
+    }
+
+    /// The peer ends one of its watches. `None` if there is none: its `Down` may have crossed this.
+    pub(crate) fn end_watch(&self, number: u64) -> Option<Watch> {
+        self.state().watches.peers.remove(&number)
+    }
+
+    /// Answers a watch that was never taken in.
+    pub(crate) fn refuse_watch(&self, number: u64) {
+        let reason = StopReason::Error("too many watches on one connection".to_owned());
+        self.put(&Frame::Down { id: number, reason });
+    }
+}
+
+/// Both sides.
+impl Link {
+    /// The connection has ended: tells whoever watches, the first to watch first, and gives out what the peer watches
+    /// here, so that the instances forget it. The link must have been closed.
+    ///
+    /// This is apart from [`Link::close`] because only the driver knows when all that arrived is dealt with, and a
+    /// `Down` comes after all earlier messages.
+    #[must_use = "the instances here must forget them"]
+    pub(crate) fn end_watches(&self, reason: &str) -> impl Iterator<Item = Watch> + use<> {
+        debug_assert!(!self.is_open(), "a watch may still come");
+        let Watches { own, peers, .. } = std::mem::take(&mut self.state().watches);
+        for (watcher, id) in own.into_values() {
+            watcher.down(id, StopReason::NodeDown(reason.to_owned()));
+        }
+        peers.into_values()
+    }
+
+    /// Whether a watch is open, either way.
+    pub(crate) fn has_watches(&self) -> bool {
+        let watches = &self.state().watches;
+        !watches.own.is_empty() || !watches.peers.is_empty()
+    }
+
+    fn put_and_release(&self, mut state: MutexGuard<'_, State>, frame: &Frame) {
+        let was_empty = state.out.is_empty();
+        frame.encode(&mut state.out);
+        drop(state);
+        if was_empty {
+            self.data.notify_one();
+        }
+    }
+}
+
+/// The peer watches through its connection: what ends here is told to it.
+impl Watcher for Link {
+    fn down(&self, watch: WatchId, reason: StopReason) {
+        Link::down(self, watch.0, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use super::frame::{
     MAX_NAME, MAX_NAMES, MAX_TEXT, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
     RequestHead, SMALLEST_LIMIT, Welcome, kind,
 };
+use super::watch;
 
 /// The first bytes of every `Hello`.
 const MAGIC: [u8; 8] = *b"SKYHOLD\0";
@@ -31,6 +32,9 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Reply { .. } => kind::REPLY,
         Frame::Failure { .. } => kind::FAILURE,
         Frame::Cancel { .. } => kind::CANCEL,
+        Frame::Watch(_) => kind::WATCH,
+        Frame::Unwatch { .. } => kind::UNWATCH,
+        Frame::Down { .. } => kind::DOWN,
         Frame::Ping { .. } => kind::PING,
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
@@ -53,6 +57,9 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Reply { .. } => "reply",
         Frame::Failure { .. } => "failure",
         Frame::Cancel { .. } => "cancel",
+        Frame::Watch(_) => "watch",
+        Frame::Unwatch { .. } => "unwatch",
+        Frame::Down { .. } => "down",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
@@ -84,6 +91,9 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         }
         Frame::Failure { id, error } => write_failure(*id, error, out),
         Frame::Cancel { id } => out.put_u64_le(id.0),
+        Frame::Watch(frame) => watch::write_watch(frame, out),
+        Frame::Unwatch { id, reason } => watch::write_unwatch(*id, reason.as_ref(), out),
+        Frame::Down { id, reason } => watch::write_down(*id, reason, out),
         Frame::Ping { token }
         | Frame::Pong { token }
         | Frame::NamesSync { token }
@@ -106,6 +116,9 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::WELCOME => whole(read_welcome, fields("welcome")),
         kind::FAILURE => whole(read_failure, fields("failure")),
         kind::CANCEL => whole(|f| Ok(Frame::Cancel { id: RequestId(f.u64("id")?) }), fields("cancel")),
+        kind::WATCH => whole(watch::read_watch, fields("watch")),
+        kind::UNWATCH => whole(watch::read_unwatch, fields("unwatch")),
+        kind::DOWN => whole(watch::read_down, fields("down")),
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),

@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::CallError;
+use crate::event::StopReason;
 use crate::id::RequestId;
 
 use super::frame::{Members, Names, Request};
 use super::refuse::{OneLine, Refuse};
 use super::settings::PeerIdentity;
+use super::watch::Watch;
 
 /// What has happened on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,22 @@ pub(crate) enum Event {
     Cancel {
         /// The request.
         id: RequestId,
+    },
+    /// The peer wants to be told of an instance's end.
+    Watch(Watch),
+    /// It does not any more.
+    Unwatch {
+        /// The watch.
+        id: u64,
+        /// Why the watcher itself has ended, if it has and the two were linked.
+        reason: Option<StopReason>,
+    },
+    /// An instance of the peer, watched from here, has ended.
+    Down {
+        /// The watch.
+        id: u64,
+        /// Why it ended.
+        reason: StopReason,
     },
     /// Which names the peer runs.
     Names(Names),

@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::{CallError, ChainLink};
+use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId};
 
 use super::bodies;
 use super::codec::CodecError;
 use super::fields::Fields;
+use super::watch::Watch;
 
 pub(crate) use super::fields::FrameError;
 pub(crate) use super::refuse::{Refuse, RefuseReason};
@@ -52,6 +54,22 @@ pub(crate) enum Frame {
     Cancel {
         /// The request.
         id: RequestId,
+    },
+    /// The sender wants to be told of an instance's end.
+    Watch(Watch),
+    /// It does not any more.
+    Unwatch {
+        /// The watch.
+        id: u64,
+        /// Why the watcher itself has ended, if it has and the two were linked.
+        reason: Option<StopReason>,
+    },
+    /// An instance that the receiver watches has ended.
+    Down {
+        /// The watch.
+        id: u64,
+        /// Why it ended.
+        reason: StopReason,
     },
     /// Are you there?
     Ping {
@@ -414,6 +432,9 @@ pub(super) mod kind {
     pub(crate) const REPLY: u8 = 0x11;
     pub(crate) const FAILURE: u8 = 0x12;
     pub(crate) const CANCEL: u8 = 0x13;
+    pub(crate) const WATCH: u8 = 0x18;
+    pub(crate) const UNWATCH: u8 = 0x19;
+    pub(crate) const DOWN: u8 = 0x1A;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
     pub(crate) const NAMES: u8 = 0x30;
@@ -463,7 +484,7 @@ pub(crate) const MAX_NAME: usize = 256;
 /// The longest interface's name, in bytes.
 pub(crate) const MAX_INTERFACE: usize = 1024;
 
-/// The longest text of a refusal, a failure or a goodbye, in bytes; what is longer is cut.
+/// The longest text of a refusal, a failure, a goodbye or an instance's end, in bytes; what is longer is cut.
 pub(crate) const MAX_TEXT: usize = 1024;
 
 /// The longest name of a handler in a call chain, in bytes; what is longer is cut.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `codec` | values to payloads and back |
 //! | `fields`, `bodies`, `frame` | primitive fields, each frame's fields, frames to bytes and back |
+//! | `watch` | the fields of the frames of watching, and why an instance ended |
 //! | `settings` | what a connection is given |
 //! | `handshake` | who the peer is, and whether it may be one |
 //! | `survivor` | which of two connections between the same nodes lives |
@@ -43,6 +44,7 @@ mod liveness;
 mod refuse;
 pub(crate) mod settings;
 pub(crate) mod survivor;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod tests;

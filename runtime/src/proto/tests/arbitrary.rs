@@ -9,15 +9,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::error::{CallChain, CallError, ChainLink};
+use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
     RequestHead, SMALLEST_LIMIT, Welcome,
 };
+use crate::proto::watch::Watch;
 
 /// Any frame.
 pub(super) fn frame() -> impl Strategy<Value = Frame> {
-    prop_oneof![handshake(), data(), data()]
+    prop_oneof![handshake(), data(), data(), watching()]
 }
 
 fn handshake() -> impl Strategy<Value = Frame> {
@@ -76,6 +78,31 @@ fn data() -> impl Strategy<Value = Frame> {
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
         text().prop_map(|reason| Frame::Goodbye { reason }),
+    ]
+}
+
+fn watching() -> impl Strategy<Value = Frame> {
+    let linked = proptest::option::of(any::<u64>().prop_map(InstanceId));
+    prop_oneof![
+        (any::<(u64, u64)>(), linked).prop_map(|((id, instance), linked)| {
+            Frame::Watch(Watch { id, instance: InstanceId(instance), linked })
+        }),
+        (any::<u64>(), proptest::option::of(stop_reason()))
+            .prop_map(|(id, reason)| Frame::Unwatch { id, reason }),
+        (any::<u64>(), stop_reason()).prop_map(|(id, reason)| Frame::Down { id, reason }),
+    ]
+}
+
+fn stop_reason() -> impl Strategy<Value = StopReason> {
+    prop_oneof![
+        Just(StopReason::Normal),
+        Just(StopReason::Shutdown),
+        text().prop_map(StopReason::Error),
+        text().prop_map(StopReason::Panicked),
+        Just(StopReason::Killed),
+        text().prop_map(StopReason::NodeDown),
+        Just(StopReason::Stale),
+        Just(StopReason::Gone),
     ]
 }
 

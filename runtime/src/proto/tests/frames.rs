@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::error::{CallChain, CallError, ChainLink};
+use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::codec::CodecError;
 use crate::proto::frame::{
@@ -179,6 +180,18 @@ fn what_is_not_a_frame_is_named_with_what_was_expected() {
         (0x01, b"GET", "hello frame ends within `magic`"),
         (0x3F, &[0xFF, 0xFF][..], "`reason` of goodbye frame has length 65535, the limit is 1024"),
         (0x3F, &[1, 0, 0xFF][..], "`reason` of goodbye frame is not UTF-8"),
+        (0x18, &[0; 16][..], "watch frame ends within `linked`"),
+        (0x18, &[2; 17][..], "`linked` of watch frame is 2, 0 or 1 was expected"),
+        (0x18, &[1; 24][..], "watch frame ends within `watcher`"),
+        (0x18, &[0; 18][..], "watch frame has 1 bytes after its last field"),
+        (0x19, &[0; 10][..], "unwatch frame has 1 bytes after its last field"),
+        (0x1A, &[0; 9][..], "`reason` of down frame is 0, 1 or more was expected"),
+        (0x1A, &[1; 9][..], "down frame ends within `text`"),
+        (
+            0x1A,
+            &[3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 4, 0][..],
+            "`text` of down frame has length 1025, the limit is 1024",
+        ),
         (0x30, &[2][..], "`complete` of names frame is 2, 0 or 1 was expected"),
         (0x30, &[1, 0xFF, 0xFF][..], "`entries` of names frame has length 65535, the limit is 1024"),
         (0x30, &[1, 0, 4][..], "names frame ends within `entries`"),
@@ -285,6 +298,13 @@ fn what_is_too_long_is_cut_so_that_the_peer_can_read_it() {
     };
     assert_eq!(cut.as_str().len(), MAX_TEXT - 1, "cut before the character that does not fit");
     assert!(text.starts_with(cut.as_str()));
+
+    let down = Frame::Down { id: 1, reason: StopReason::Error(text.clone()) };
+    let mut down = encoded(&[down]);
+    let Ok(Some(Frame::Down { reason: StopReason::Error(cut), .. })) = parse(&mut down, LIMIT) else {
+        panic!("not the end that was written");
+    };
+    assert_eq!(cut.len(), MAX_TEXT - 1, "cut before the character that does not fit");
 
     let chain = long_chain(100);
     put_failure(&mut out, RequestId(1), &CallError::Deadlock(CallChain::new(chain)));

@@ -5,11 +5,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::error::{CallChain, CallError, ChainLink, Detail};
+use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
     RequestHead, Welcome, parse,
 };
+use crate::proto::watch::Watch;
 
 /// The frame has these bytes, and these bytes are the frame.
 fn check(frame: &Frame, hex: &str) {
@@ -181,6 +183,46 @@ fn an_error_of_a_later_version_promises_nothing() {
     let error = CallError::NoReply("unknown error code 99 from the peer".into());
     assert!(error.may_have_run());
     assert_eq!(parse(&mut buffer, 64), Ok(Some(Frame::Failure { id: RequestId(1), error })));
+}
+
+#[test]
+fn watching_has_its_published_bytes() {
+    let mut watch = Watch { id: 0x0B, instance: InstanceId(3), linked: None };
+    check(&Frame::Watch(watch), "12000000 18 0b00000000000000 0300000000000000 00");
+    watch.linked = Some(InstanceId(5));
+    check(&Frame::Watch(watch), "1a000000 18 0b00000000000000 0300000000000000 01 0500000000000000");
+    check(&Frame::Unwatch { id: 0x0B, reason: None }, "0a000000 19 0b00000000000000 00");
+    let reason = StopReason::Panicked("why".to_owned());
+    check(
+        &Frame::Unwatch { id: 0x0B, reason: Some(reason.clone()) },
+        "0f000000 19 0b00000000000000 04 0300 776879",
+    );
+    check(&Frame::Down { id: 0x0B, reason }, "0f000000 1a 0b00000000000000 04 0300 776879");
+}
+
+#[test]
+fn every_reason_of_an_end_has_its_published_number() {
+    for (reason, bytes) in [
+        (StopReason::Normal, "01 0000"),
+        (StopReason::Shutdown, "02 0000"),
+        (StopReason::Error("e".to_owned()), "03 0100 65"),
+        (StopReason::Panicked("p".to_owned()), "04 0100 70"),
+        (StopReason::Killed, "05 0000"),
+        (StopReason::NodeDown("n".to_owned()), "06 0100 6e"),
+        (StopReason::Stale, "07 0000"),
+        (StopReason::Gone, "08 0000"),
+    ] {
+        let length = if bytes.len() > 7 { "0d" } else { "0c" };
+        check(&Frame::Down { id: 1, reason }, &format!("{length}000000 1a 0100000000000000 {bytes}"));
+    }
+}
+
+#[test]
+fn a_reason_of_a_later_version_is_a_failure() {
+    let mut buffer = BytesMut::from(&b"\x0c\0\0\0\x1a\x01\0\0\0\0\0\0\0\x63\xFF\xFF"[..]);
+    let reason = StopReason::Error("an unknown reason (kind 99)".to_owned());
+    assert!(reason.is_failure());
+    assert_eq!(parse(&mut buffer, 64), Ok(Some(Frame::Down { id: 1, reason })));
 }
 
 #[test]
