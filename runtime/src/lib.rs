@@ -81,6 +81,7 @@ pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
+pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 

@@ -29,8 +29,6 @@ use watches::Watches;
 
 pub(crate) use watches::{WatchId, Watcher};
 
-pub(crate) use watches::{WatchId, Watcher};
-
 /// How many bytes may wait for the socket before callers wait for room.
 const SEND_BUFFER: usize = 1024 * 1024;
 

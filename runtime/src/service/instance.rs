@@ -103,6 +103,7 @@ async fn live_again_and_again<S: Service>(
         let reason = match make(&core, &factory) {
             Ok(service) => life(service, &mut end.inbox, started).await,
             Err((reason, error)) => {
+                core.end_life();
                 drop(started.send(Err(error))); // who waited for this life may have gone
                 reason
             }
@@ -223,8 +224,10 @@ impl<M: Message> End<M> {
             self.inbox.refuse_queued();
         }
         self.tell();
+        let core = self.inbox.local().core();
+        core.end_watches(&self.reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        self.inbox.local().core().watchers().fire(&self.reason);
+        core.watchers().fire(&self.reason);
         let (next, hears) = oneshot::channel();
         self.ended.take()?.send(Ended { reason, next }).ok()?;
         Some(hears)
@@ -252,6 +255,7 @@ impl<M: Message> Drop for End<M> {
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();
+        core.end_watches(&self.reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
         core.watchers().end(&self.reason);
         core.mark_done();

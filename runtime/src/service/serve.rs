@@ -83,13 +83,16 @@ async fn serve_beside<S: Service>(
     }
 }
 
-/// Runs the `#[on_down]` hook.
+/// Runs the `#[on_down]` hook, if this life still watches what has ended.
 async fn serve_down<S: Service>(
     service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    (_watch, down): (WatchId, Down),
+    (watch, down): (WatchId, Down),
 ) -> Option<String> {
+    if core.has_forgotten(watch) {
+        return None; // it was given up meanwhile, or an earlier life had it
+    }
     let scope = Scope::new(core, &ON_DOWN, Meta::default());
     let context = scope.context();
     let mut hook = pin!(dispatch::hook(scope, service.on_down(&context, down)));
