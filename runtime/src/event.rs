@@ -65,7 +65,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The handler that it was for, as `service.method`, or the wire's number of it where nobody knows the name.
+    /// The handler that it was for, as `service.method`, or the wire's number of it where nobody knows the name. For an
+    /// item of a topic `topic/name@node` where it was published, and `topic/name` where it arrived.
     pub handler: String,
     /// Whether somebody waited for a reply.
     pub call: bool,
@@ -83,10 +84,13 @@ pub enum DeadLetterReason {
     Stopped,
     /// No instance has that number on this node.
     NoInstance,
-    /// The mailbox was full when the message came over the network.
+    /// The mailbox was full when the message came over the network; for an item of a topic, the connection was full.
     Overloaded,
-    /// The method or its signature is not known here, or the arguments did not decode.
+    /// The method or its signature is not known here, or the arguments did not decode; for an item of a topic, the other
+    /// node's items are of another type.
     Undecodable,
+    /// It is larger than its receiver's node takes.
+    TooLarge,
     /// The deadline passed, or the caller gave up, before the handler began.
     Expired,
 }

@@ -139,6 +139,19 @@ pub(crate) fn check_name(kind: &'static str, name: &str, max: usize) -> Result<(
     Err(InvalidName { kind, name: name.chars().take(max).collect(), problem })
 }
 
+/// What the names of topics begin with in the directory, and the names of services must not.
+pub(crate) const TOPIC_PREFIX: &str = "topic/";
+
+/// Checks a service's name.
+pub(crate) fn check_service_name(name: &str, max: usize) -> Result<(), InvalidName> {
+    check_name("service", name, max)?;
+    if !name.starts_with(TOPIC_PREFIX) {
+        return Ok(());
+    }
+    let problem = format!("begins with {TOPIC_PREFIX:?}, which is kept for topics");
+    Err(InvalidName { kind: "service", name: name.to_owned(), problem })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +173,10 @@ mod tests {
                 .ends_with("is 129 bytes long, at most 128 are allowed")
         );
         assert_eq!(NodeId::new("node-1").unwrap().as_str(), "node-1");
+        assert_eq!(
+            check_service_name("topic/chat", 256).unwrap_err().to_string(),
+            "service name \"topic/chat\" begins with \"topic/\", which is kept for topics"
+        );
+        assert_eq!(check_service_name("topics", 256), Ok(()));
     }
 }

@@ -33,6 +33,7 @@
 //! * [`Lookup`]: find a service by name, wherever it is.
 //! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
+//! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Context`]: what a handler may ask about the message that it handles.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
@@ -77,10 +78,12 @@ pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
+pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
+pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};

@@ -19,6 +19,7 @@ use crate::net::listener;
 use crate::net::peers::{PeerTable, Peers, Publish};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
+use crate::node::topic::table::Topics;
 use crate::proto::codec::LARGE;
 use crate::proto::settings::{ConnectionConfig, Identity};
 use crate::service::host::Host;
@@ -105,7 +106,7 @@ impl NodeBuilder {
         self
     }
 
-    /// How long [`Node::shutdown`] waits for running handlers before it cuts them off. Default: 10 s.
+    /// How long [`Node::shutdown`] may take to drain before what still runs is cut off. Default: 10 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
@@ -175,8 +176,9 @@ impl NodeBuilder {
             incarnation: host.incarnation,
             listen: address,
         };
-        let surroundings =
-            Surroundings { inbox: Arc::new(NodeInbox { host: Arc::clone(&host) }), news: news.clone() };
+        let topics = Arc::new(Topics::default());
+        let inbox = Arc::new(NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics) });
+        let surroundings = Surroundings { inbox, news: news.clone() };
         let mut config = ConnectionConfig::new(identity, self.secret);
         config.handshake_timeout = self.handshake_timeout;
         config.heartbeat = self.heartbeat;
@@ -194,8 +196,16 @@ impl NodeBuilder {
         let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);
         self.seeds.iter().for_each(|seed| peers.seed(seed));
 
-        let inner =
-            Inner::new(Arc::clone(&host), names, register, news, table, address, self.shutdown_timeout);
+        let inner = Inner::new(
+            Arc::clone(&host),
+            names,
+            register,
+            news,
+            table,
+            topics,
+            address,
+            self.shutdown_timeout,
+        );
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
         host.tasks.spawn(coordinator.run());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::StartError;
-use crate::id::check_name;
+use crate::id::check_service_name;
 use crate::node::lookup;
 use crate::node::node::Node;
 use crate::node::registrar::Registrar;
@@ -100,7 +100,7 @@ where
 
     /// Takes the name, and says how the instances are begun.
     pub(crate) fn specs(self, node: &Node) -> Result<Vec<Spec>, StartError> {
-        check_name("service", &self.name, MAX_NAME)?;
+        check_service_name(&self.name, MAX_NAME)?;
         if self.instances == 0 {
             let problem = "0 instances cannot be started; at least 1 is needed".to_owned();
             return Err(StartError::InvalidSetting { setting: "instances", problem });

@@ -18,6 +18,7 @@ use crate::net::peers::PeerTable;
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
+use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::core::{Core, Order};
 use crate::service::definition::Service;
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) register: mpsc::Sender<coordinator::Command>,
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shutdown_timeout: std::time::Duration,
     /// Guards the names that run here.
@@ -262,12 +264,14 @@ impl Node {
 }
 
 impl Inner {
+    #[expect(clippy::too_many_arguments, reason = "the builder calls it, and nobody else")]
     pub(crate) fn new(
         host: Arc<Host>,
         names: Arc<Names>,
         register: mpsc::Sender<coordinator::Command>,
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
+        topics: Arc<Topics>,
         address: Option<SocketAddr>,
         shutdown_timeout: std::time::Duration,
     ) -> Arc<Self> {
@@ -277,6 +281,7 @@ impl Inner {
             register,
             peers,
             table,
+            topics,
             address,
             shutdown_timeout,
             groups: Mutex::default(),

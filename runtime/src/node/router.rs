@@ -14,18 +14,22 @@ use crate::cluster::directory::Candidate;
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId, NodeId};
+use crate::node::topic::table::Topics;
+use crate::policy::budget::RetryBudget;
 use crate::port::{Inbox, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::Request;
 use crate::proto::watch::Watch;
 use crate::service::handle::{Remote, Routed, Target};
 use crate::service::host::{Host, Resident};
 use crate::service::message::{Message, WireMessage};
+use crate::service::reroute::Refusals;
 use crate::time;
 
 /// Takes requests of peers to the instances of this node.
 #[derive(Debug)]
 pub(crate) struct NodeInbox {
     pub(crate) host: Arc<Host>,
+    pub(crate) topics: Arc<Topics>,
 }
 
 impl Inbox for NodeInbox {
@@ -34,6 +38,9 @@ impl Inbox for NodeInbox {
         let resident = self.host.resident(head.instance);
         if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
             return deliver.deliver(link, request, time::now());
+        }
+        if let Some(hub) = self.topics.hub(head.instance) {
+            return hub.arrive(link, request);
         }
         let handler = format!("#{}.{:08x}", head.instance, head.method.name);
         self.host.dead_letter(handler, head.wants_reply, DeadLetterReason::NoInstance);
@@ -92,6 +99,7 @@ pub(crate) struct NameRoute<M> {
     names: Arc<Names>,
     links: Arc<dyn Links>,
     turn: AtomicUsize,
+    budget: RetryBudget,
     resolved: ArcSwapOption<Resolved<M>>,
 }
 
@@ -110,7 +118,7 @@ impl<M: WireMessage> NameRoute<M> {
         links: Arc<dyn Links>,
     ) -> Self {
         let (turn, resolved) = (AtomicUsize::new(0), ArcSwapOption::empty());
-        Self { name, only_on, host, names, links, turn, resolved }
+        Self { name, only_on, host, names, links, turn, budget: RetryBudget::default(), resolved }
     }
 
     /// The instances now. The work is done once for each version of the directory.
@@ -162,24 +170,34 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
         &self.host
     }
 
-    fn pick(&self) -> Result<Target<M>, CallError> {
+    fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError> {
         let resolved = self.resolve();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = turn.checked_rem(resolved.targets.len());
-        if let Some(target) = place.and_then(|place| resolved.targets.get(place)) {
+        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
+        let takes = usize::from(refusals.is_empty());
+        let turn = self.turn.fetch_add(takes, Ordering::Relaxed);
+        let (before, from) = resolved.targets.split_at(turn.checked_rem(resolved.targets.len()).unwrap_or(0));
+        if let Some(target) = from.iter().chain(before).find(|target| !has_refused(target, refusals)) {
             return Ok(target.clone());
         }
         let place = self.only_on.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
         Err(CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into()))
     }
 
-    fn candidates(&self) -> usize {
-        self.resolve().targets.len()
+    fn has_any(&self, refusals: &Refusals) -> bool {
+        self.resolve().targets.iter().any(|target| !has_refused(target, refusals))
+    }
+
+    fn budget(&self) -> &RetryBudget {
+        &self.budget
     }
 
     fn targets(&self) -> Vec<Target<M>> {
         self.resolve().targets.clone()
     }
+}
+
+fn has_refused<M>(target: &Target<M>, refusals: &Refusals) -> bool {
+    target.address().is_some_and(|address| refusals.contains(address))
 }
 
 /// Whether an instance is one that a handle for `M`, perhaps on one node only, may lead to.

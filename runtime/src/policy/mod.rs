@@ -1,4 +1,5 @@
 //! Pure decisions: no task, no socket, no clock.
 
 pub(crate) mod backoff;
+pub(crate) mod budget;
 pub(crate) mod restart;

@@ -12,11 +12,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::{CallError, Detail};
+use crate::id::Address;
+use crate::service::chain::Chain;
 use crate::service::context::{self, Inherited};
 use crate::service::deadlines::{Parked, Tick};
-use crate::service::handle::Handle;
+use crate::service::handle::{Handle, Target};
 use crate::service::message::Message;
-use crate::service::outbound::{self, Attempt, Delivery, Mode, Waiting};
+use crate::service::outbound::{self, Attempt, Delivery, Mode, Sent, Waiting};
+use crate::service::reroute::{self, Back, Refusals};
+use crate::service::room::{Entered, WaitingRoom};
 use crate::service::stub::Stub;
 
 /// A call that has not been made yet. It does nothing until it is awaited or sent.
@@ -25,6 +29,10 @@ use crate::service::stub::Stub;
 /// * `call.send().await` is a **send**: it waits only for room, in the mailbox of a local instance or on the connection
 ///   to a remote one.
 /// * `call.try_send()` never waits.
+///
+/// Through a handle to a name, a call that an instance certainly did not run, because it has stopped or is overloaded,
+/// is made again on another instance: within its deadline, on at most eight instances, and as often as a fifth of the
+/// handle's calls of the last 10 s and 100 besides. What may have run is never made again.
 ///
 /// `R` is the method's return type, `M` the service's message enum.
 #[must_use = "a call does nothing until it is awaited or sent"]
@@ -38,6 +46,11 @@ pub struct Call<R: 'static, M: 'static> {
 impl<R: Send + 'static, M: Message> Call<R, M> {
     pub(crate) fn new(handle: Handle<M>, message: M, stub: &'static Stub<M, R>) -> Self {
         Self { handle, message, stub, timeout: None }
+    }
+
+    /// `service.method`, for errors.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", M::INTERFACE, self.stub.method.name())
     }
 
     /// Sets how long this call may take. Default: the node's `call_timeout`, 30 s. Inside a handler the handler's own
@@ -64,7 +77,7 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let now = handle.host().deadlines.now();
         let deadline = deadline(now, timeout, &handle, &inherited);
         let delivery = Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain };
-        match outbound::attempt(&handle, message, &delivery) {
+        match outbound::attempt(&handle, message, &delivery, &mut Refusals::default()) {
             Attempt::Done(_) => Ok(()),
             Attempt::Full(waiting_room) => Err(waiting_room.overloaded()),
             Attempt::Failed(error) => Err(error),
@@ -156,8 +169,11 @@ struct Pending<R: Send + 'static, M: Message> {
     handle: Handle<M>,
     stub: &'static Stub<M, R>,
     mode: Mode,
-    /// Until it is handed over.
+    /// Until it is handed over. A call through a name that goes over the network keeps it until its reply comes: it may
+    /// have to go to another instance.
     message: Option<M>,
+    /// The instances that did not run it.
+    refusals: Refusals,
     timeout: Option<Duration>,
     state: State<R, M>,
     /// Set by the first poll.
@@ -165,11 +181,14 @@ struct Pending<R: Send + 'static, M: Message> {
     parked: Option<Parked>,
 }
 
+/// `Ok(None)` for a send.
+type Outcome<R> = Result<Option<R>, CallError>;
+
 enum State<R: 'static, M: 'static> {
     /// Not polled yet.
     New,
     /// Waits for room.
-    Room(outbound::WaitingRoom<R, M>),
+    Room(WaitingRoom<R, M>),
     /// Waits for the reply.
     Reply(Waiting<R>),
     /// Has given its result.
@@ -183,36 +202,44 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
     fn new(call: Call<R, M>, mode: Mode) -> Self {
         let Call { handle, message, stub, timeout } = call;
         let (message, state) = (Some(message), State::New);
-        Self { handle, stub, mode, message, timeout, state, deadline: None, parked: None }
+        let refusals = Refusals::default();
+        Self { handle, stub, mode, message, refusals, timeout, state, deadline: None, parked: None }
     }
 
-    /// `Ok(None)` for a send.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, CallError>> {
-        if let Some(message) = self.message.take()
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
+        if matches!(self.state, State::New)
+            && let Some(message) = self.message.take()
             && let Some(result) = self.begin(message)
         {
             return Poll::Ready(result);
         }
         loop {
-            match &mut self.state {
+            let result = match &mut self.state {
                 State::Room(room) => match room.poll(cx) {
-                    Poll::Ready(Ok(Some(waiting))) => self.state = State::Reply(waiting),
-                    Poll::Ready(Ok(None)) => return self.finish(Ok(None)),
-                    Poll::Ready(Err(error)) => return self.finish(Err(error)),
+                    Poll::Ready(Entered::Done(sent)) => self.sent(sent),
+                    Poll::Ready(Entered::Back(back)) => self.elsewhere(back),
+                    Poll::Ready(Entered::Failed(error)) => Some(Err(error)),
                     Poll::Pending => break,
                 },
                 State::Reply(waiting) => match waiting.poll(cx) {
-                    Poll::Ready(result) => return self.finish(result.map(Some)),
+                    Poll::Ready(Ok(value)) => Some(Ok(Some(value))),
+                    Poll::Ready(Err(error)) => {
+                        let from = waiting.remote_address();
+                        self.unrun(error, from)
+                    }
                     Poll::Pending => break,
                 },
                 State::New | State::Done => panic!("a call was polled after it had ended"),
+            };
+            if let Some(result) = result {
+                return self.finish(result);
             }
         }
         self.wait_until_deadline(cx)
     }
 
     /// Hands the message over, if that is possible at once.
-    fn begin(&mut self, message: M) -> Option<Result<Option<R>, CallError>> {
+    fn begin(&mut self, message: M) -> Option<Outcome<R>> {
         let mut message = match self.mode {
             // Most sends are done here, without a look at the clock.
             Mode::Send => match outbound::send_at_once(&self.handle, message) {
@@ -230,6 +257,11 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             return Some(Err(self.expired()));
         }
         self.deadline = Some(deadline);
+        if self.mode == Mode::Call
+            && let Target::Routed(routed) = self.handle.target()
+        {
+            routed.budget().deposit(now.since_start());
+        }
         if self.mode == Mode::Call && inherited.chain.is_empty() {
             // Most calls are done here: to an instance of this node, from outside any handler.
             match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
@@ -240,18 +272,70 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
                 Err(back) => message = back,
             }
         }
-        let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain: inherited.chain };
-        match outbound::attempt(&self.handle, message, &delivery) {
-            Attempt::Done(Some(waiting)) => self.state = State::Reply(waiting),
-            Attempt::Done(None) => return Some(Ok(None)),
+        self.attempt(message, deadline, inherited.chain)
+    }
+
+    /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
+    fn attempt(&mut self, message: M, deadline: Tick, chain: Chain) -> Option<Outcome<R>> {
+        let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain };
+        match outbound::attempt(&self.handle, message, &delivery, &mut self.refusals) {
+            Attempt::Done(sent) => return self.sent(sent),
             Attempt::Full(room) => self.state = State::Room(room),
             Attempt::Failed(error) => return Some(Err(error)),
         }
         None
     }
 
+    /// The message was handed over: the end of a send.
+    fn sent(&mut self, sent: Sent<R, M>) -> Option<Outcome<R>> {
+        let Some(waiting) = sent.waiting else { return Some(Ok(None)) };
+        self.state = State::Reply(waiting);
+        self.message = sent.message.filter(|_| matches!(self.handle.target(), Target::Routed(_)));
+        None
+    }
+
+    /// The reply is an error. If it says that the call did not run, and the message is still here, the call is made again
+    /// on another instance of the name.
+    #[cold]
+    fn unrun(&mut self, error: CallError, from: Option<Address>) -> Option<Outcome<R>> {
+        let (Some(message), Some(from), Target::Routed(routed)) =
+            (self.message.take(), from, self.handle.target())
+        else {
+            return Some(Err(error));
+        };
+        if !reroute::may_fare_better(&error) {
+            return Some(Err(error));
+        }
+        let message = self.refusals.note(Back { message, from, error });
+        let now = self.handle.host().deadlines.now().since_start();
+        if !self.refusals.leave_any(&**routed) || !routed.budget().withdraw(now) {
+            return Some(Err(self.refusals.latest()));
+        }
+        self.again(message)
+    }
+
+    /// A message that waited for room came back: it goes to another instance, if it leads to a name.
+    #[cold]
+    fn elsewhere(&mut self, back: Back<M>) -> Option<Outcome<R>> {
+        if !matches!(self.handle.target(), Target::Routed(_)) {
+            return Some(Err(back.error));
+        }
+        let message = self.refusals.note(back);
+        self.again(message)
+    }
+
+    fn again(&mut self, message: M) -> Option<Outcome<R>> {
+        match self.deadline {
+            Some(deadline) if self.handle.host().deadlines.now() < deadline => {
+                // Whoever polls is who waits.
+                self.attempt(message, deadline, context::inherited().chain)
+            }
+            _ => Some(Err(self.refusals.latest())),
+        }
+    }
+
     /// Parks until the deadline, or ends if it has passed.
-    fn wait_until_deadline(&mut self, cx: &Context<'_>) -> Poll<Result<Option<R>, CallError>> {
+    fn wait_until_deadline(&mut self, cx: &Context<'_>) -> Poll<Outcome<R>> {
         let deadlines = &self.handle.host().deadlines;
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let Some(parked) = &self.parked else {
@@ -272,7 +356,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         self.finish(Err(error))
     }
 
-    fn finish(&mut self, result: Result<Option<R>, CallError>) -> Poll<Result<Option<R>, CallError>> {
+    fn finish(&mut self, result: Outcome<R>) -> Poll<Outcome<R>> {
         self.state = State::Done;
         self.unpark();
         Poll::Ready(result)

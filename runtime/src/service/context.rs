@@ -194,7 +194,7 @@ impl Context {
         self.scope.core.host().tasks.spawn(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
-                core.host().count_panic();
+                // Counted with the life that it ends.
                 core.fail(life, StopReason::Panicked(panic_message(&*panic)));
             }
         })
@@ -254,6 +254,10 @@ impl Context {
     /// already still ends it.
     pub fn unlink<H: ServiceHandle>(&self, handle: &H) {
         self.scope.core.unlink(&handle.as_inner().target().instances());
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.scope.core
     }
 
     /// The caller has given up.

@@ -10,12 +10,14 @@ use arc_swap::ArcSwapOption;
 
 use crate::error::CallError;
 use crate::id::{Address, MethodId, NodeId};
+use crate::policy::budget::RetryBudget;
 use crate::port::{Link, Links};
 use crate::proto::codec::CodecError;
 use crate::service::call::Call;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{EncodeError, Encoder, Message, Method, WireMessage, signature_salt};
+use crate::service::reroute::Refusals;
 use crate::service::stub::Stub;
 use crate::service::watch::Watch;
 
@@ -83,10 +85,12 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn only_on(&self) -> Option<&NodeId>;
     /// The node that looks.
     fn host(&self) -> &Arc<Host>;
-    /// The instance whose turn it is: never another `Routed`.
-    fn pick(&self) -> Result<Target<M>, CallError>;
-    /// How many instances there are to try.
-    fn candidates(&self) -> usize;
+    /// The instance whose turn it is, of those that have not refused: never another `Routed`.
+    fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError>;
+    /// Whether there is an instance that has not refused.
+    fn has_any(&self, refusals: &Refusals) -> bool;
+    /// How many calls may be made again.
+    fn budget(&self) -> &RetryBudget;
     /// The instances now: never another `Routed`.
     fn targets(&self) -> Vec<Target<M>>;
 }

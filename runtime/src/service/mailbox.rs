@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::error::CallError;
 use crate::event::{Down, StopReason};
 use crate::id::Address;
 use crate::port::{WatchId, Watcher};
@@ -80,18 +79,15 @@ impl<M: Message> Local<M> {
     /// Puts a message into the queue if there is room.
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
         self.queue.try_send(Item::Envelope(envelope)).map_err(|refused| match refused {
-            TrySendError::Full(Item::Envelope(envelope)) => Refused::Full(envelope),
-            TrySendError::Closed(Item::Envelope(envelope)) => Refused::Closed(envelope),
-            TrySendError::Full(Item::Down(_)) | TrySendError::Closed(Item::Down(_)) => {
-                unreachable!("what comes back is what was sent")
-            }
+            TrySendError::Full(item) => Refused::Full(sent_back(item)),
+            TrySendError::Closed(item) => Refused::Closed(sent_back(item)),
         })
     }
 
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
-    /// answers its caller.
-    pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), CallError> {
-        self.queue.send(Item::Envelope(envelope)).await.map_err(|_| self.core.stopped_error())
+    /// answers its caller. One that the mailbox closed before comes back.
+    pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
+        self.queue.send(Item::Envelope(envelope)).await.map_err(|refused| sent_back(refused.0))
     }
 
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
@@ -176,8 +172,7 @@ pub(crate) trait Mailbox: Any + Watcher {
 impl<M: Message> Mailbox for Local<M> {
     fn forget_down(&self, watch: WatchId) {
         if self.has_downs() {
-            let mut aside = self.aside();
-            aside.downs.retain(|down| down.0 != watch);
+            self.aside().downs.retain(|down| down.0 != watch);
         }
     }
 }
@@ -187,6 +182,14 @@ impl<M: Message> Watcher for Local<M> {
         if let Some(down) = self.core.hear(watch, reason) {
             self.push_down(watch, down);
         }
+    }
+}
+
+/// The message that a queue did not take.
+fn sent_back<M>(item: Item<M>) -> Envelope<M> {
+    match item {
+        Item::Envelope(envelope) => envelope,
+        Item::Down(_) => unreachable!("what comes back is what was sent"),
     }
 }
 

@@ -183,21 +183,21 @@ pub(crate) fn signature_salt<M: WireMessage>() -> u32 {
     if arguments.is_empty() {
         return 0;
     }
-    let mut hash = FNV_OFFSET;
-    for argument in arguments {
-        for byte in without_paths(argument()).bytes().chain([0]) {
-            hash = (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME);
-        }
-    }
-    hash
+    arguments.iter().fold(TYPE_HASH, |hash, argument| fold_type_name(hash, argument()))
+}
+
+/// Folds one more type's name, without its module paths, into a hash that began as [`TYPE_HASH`].
+pub(crate) fn fold_type_name(hash: u32, type_name: &str) -> u32 {
+    let bytes = without_paths(type_name).into_bytes().into_iter().chain([0]);
+    bytes.fold(hash, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME))
 }
 
 /// FNV-1a, 32 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>.
-const FNV_OFFSET: u32 = 0x811c_9dc5;
+pub(crate) const TYPE_HASH: u32 = 0x811c_9dc5;
 const FNV_PRIME: u32 = 0x0100_0193;
 
 /// `alloc::vec::Vec<core::option::Option<u8>>` becomes `Vec<Option<u8>>`: moving a type must not change a signature.
-fn without_paths(type_name: &str) -> String {
+pub(crate) fn without_paths(type_name: &str) -> String {
     let mut out = String::with_capacity(type_name.len());
     let mut segment = String::new();
     for c in type_name.chars() {
@@ -258,7 +258,7 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
-    use super::{Message, without_paths};
+    use super::{Envelope, Item, Message, without_paths};
     use crate::error::CallError;
     use crate::service::reply::Reply;
 
@@ -285,6 +285,15 @@ mod tests {
     #[test]
     fn a_send_that_fails_is_dropped() {
         JarMessage::<u8>::Get { reply: Reply::none() }.fail(CallError::Stopped("drained".into()));
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_message_carries_three_words_and_its_reply_four() {
+        let word = size_of::<usize>();
+        assert_eq!(size_of::<Envelope<[usize; 4]>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Item<Reply<u64>>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Reply<u64>>(), 4 * word);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `definition` | what `#[service]` generates for an implementation |
 //! | `message`, `reply`, `stub` | what it generates for an interface |
-//! | `handle`, `call`, `outbound` | from a handle's method to the mailbox or the connection |
+//! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
-//! | `context`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `host`, `tasks` | what a node lends to its instances |
@@ -31,10 +31,13 @@ pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod reply;
+pub(crate) mod reroute;
+pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
+pub(crate) mod timer;
 pub(crate) mod watch;
 pub(crate) mod watched;
 pub(crate) mod watchers;

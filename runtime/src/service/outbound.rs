@@ -12,15 +12,17 @@ use tokio::sync::oneshot;
 
 use crate::error::{CallError, ChainLink};
 use crate::event::DeadLetterReason;
-use crate::id::{Address, RequestId};
-use crate::port::{self, Head, Link};
+use crate::id::{Address, InstanceId, RequestId};
+use crate::port::{self, Head, Link, Peer};
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
-use crate::service::handle::{Handle, Remote, Target};
+use crate::service::handle::{Handle, Remote, Routed, Target};
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Encoder, Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
+use crate::service::reroute::{self, Back, Refusals};
+use crate::service::room::WaitingRoom;
 use crate::service::stub::{Decode, Stub};
 
 /// Whether a reply is wanted.
@@ -47,12 +49,20 @@ impl<M, R> Clone for Delivery<M, R> {
 
 /// What came of handing a message over.
 pub(crate) enum Attempt<R, M> {
-    /// It was; a call waits now.
-    Done(Option<Waiting<R>>),
+    /// It was.
+    Done(Sent<R, M>),
     /// There is no room.
     Full(WaitingRoom<R, M>),
     /// It cannot be. It did not run.
     Failed(CallError),
+}
+
+/// A message that was handed over.
+pub(crate) struct Sent<R, M> {
+    /// Where a call waits now.
+    pub(crate) waiting: Option<Waiting<R>>,
+    /// What went over the network was only read. It is here for who may have to hand it over again.
+    pub(crate) message: Option<M>,
 }
 
 /// Puts a send into the mailbox of a local instance, if that is all there is to it; else gives the message back.
@@ -84,68 +94,74 @@ pub(crate) fn call_at_once<R, M: Message>(
     }
 }
 
-/// Hands a message over, if that is possible at once.
-pub(crate) fn attempt<R, M>(handle: &Handle<M>, message: M, delivery: &Delivery<M, R>) -> Attempt<R, M>
+/// Hands a message over, if that is possible at once, to nobody who has refused it already.
+pub(crate) fn attempt<R, M>(
+    handle: &Handle<M>,
+    message: M,
+    delivery: &Delivery<M, R>,
+    refusals: &mut Refusals,
+) -> Attempt<R, M>
 where
     R: Send + 'static,
     M: Message,
 {
-    let routed = match handle.target() {
-        Target::Local(local) => {
-            return note(handle, delivery, to_local(local, message, delivery).into_attempt());
-        }
-        Target::Remote(remote) => return to_remote(remote, message, delivery).into_attempt(),
-        Target::Routed(routed) => routed,
+    let is_first = refusals.is_empty();
+    let attempt = match handle.target() {
+        Target::Local(local) => to_local(local, message, delivery).into_attempt(),
+        Target::Remote(remote) => to_remote(remote, message, delivery).into_attempt(),
+        Target::Routed(routed) => route(&**routed, message, delivery, refusals),
     };
-    // An instance that cannot take the message gives it back: the next one is tried, since nothing ran.
-    let mut message = message;
-    let mut attempts_left = routed.candidates().clamp(1, MAX_ATTEMPTS);
-    loop {
-        let tried = match routed.pick() {
-            Ok(Target::Local(local)) => to_local(&local, message, delivery),
-            Ok(Target::Remote(remote)) => to_remote(&remote, message, delivery),
-            Ok(Target::Routed(_)) => {
-                Tried::Settled(Attempt::Failed(CallError::NoRoute("a name leads to a name".into())))
-            }
-            Err(error) => Tried::Settled(Attempt::Failed(error)),
-        };
-        attempts_left -= 1;
-        match tried {
-            Tried::NotThere(back, _) if attempts_left > 0 => message = back,
-            tried => return note(handle, delivery, tried.into_attempt()),
-        }
-    }
-}
-
-/// Counts a message that an instance which has stopped did not take.
-fn note<R, M: Message>(
-    handle: &Handle<M>,
-    delivery: &Delivery<M, R>,
-    attempt: Attempt<R, M>,
-) -> Attempt<R, M> {
-    if let Attempt::Failed(CallError::Stopped(_)) = &attempt {
+    // Whoever refused it before has counted it.
+    if is_first && let Attempt::Failed(CallError::Stopped(_)) = &attempt {
         let handler = format!("{}.{}", M::INTERFACE, delivery.stub.method.name());
         handle.host().dead_letter(handler, delivery.mode == Mode::Call, DeadLetterReason::Stopped);
     }
     attempt
 }
 
-/// How many instances of a name one call tries, each of which gave the message back at once.
-const MAX_ATTEMPTS: usize = 8;
+/// Hands a message to the first instance of a name that does not give it back at once.
+fn route<R, M>(
+    routed: &dyn Routed<M>,
+    mut message: M,
+    delivery: &Delivery<M, R>,
+    refusals: &mut Refusals,
+) -> Attempt<R, M>
+where
+    R: Send + 'static,
+    M: Message,
+{
+    loop {
+        let tried = match refusals.pick(routed) {
+            Ok(Target::Local(local)) => to_local(&local, message, delivery),
+            Ok(Target::Remote(remote)) => to_remote(&remote, message, delivery),
+            Ok(Target::Routed(_)) => {
+                return Attempt::Failed(CallError::NoRoute("a name leads to a name".into()));
+            }
+            Err(error) => return Attempt::Failed(error),
+        };
+        match tried {
+            Tried::Back(back) => message = refusals.note(back),
+            Tried::Settled(attempt) => return attempt,
+        }
+    }
+}
 
 /// What came of handing a message over to one instance.
 enum Tried<R, M> {
     Settled(Attempt<R, M>),
-    /// The instance cannot take it, but another one of the same name may.
-    NotThere(M, CallError),
+    Back(Back<M>),
 }
 
 impl<R, M> Tried<R, M> {
     fn into_attempt(self) -> Attempt<R, M> {
         match self {
             Self::Settled(attempt) => attempt,
-            Self::NotThere(_, error) => Attempt::Failed(error),
+            Self::Back(back) => Attempt::Failed(back.error),
         }
+    }
+
+    fn back(message: M, from: &Address, error: CallError) -> Self {
+        Self::Back(Back { message, from: from.clone(), error })
     }
 }
 
@@ -158,7 +174,8 @@ where
     let circle = delivery.chain.circle(local.address(), method.is_exclusive());
     let is_call = delivery.mode == Mode::Call;
     if is_call && circle == Circle::Deadlock {
-        return Tried::NotThere(message, deadlock::<M>(&delivery.chain, local.address(), method));
+        let error = deadlock::<M>(&delivery.chain, local.address(), method);
+        return Tried::back(message, local.address(), error);
     }
     let (meta, waiting) = if is_call {
         let (sender, receiver) = oneshot::channel();
@@ -176,8 +193,10 @@ where
         local.try_send(envelope)
     };
     match sent {
-        Ok(()) => Tried::Settled(Attempt::Done(waiting)),
-        Err(Refused::Closed(envelope)) => Tried::NotThere(envelope.message, local.core().stopped_error()),
+        Ok(()) => Tried::Settled(Attempt::Done(Sent { waiting, message: None })),
+        Err(Refused::Closed(envelope)) => {
+            Tried::back(envelope.message, local.address(), local.core().stopped_error())
+        }
         // A re-entrant call waits for a turn of the instance and not for room.
         Err(Refused::Full(_)) if is_call && circle == Circle::Reentrant => {
             let detail = format!("too many re-entrant calls to {} wait to begin", local.address());
@@ -201,25 +220,26 @@ where
     let method = delivery.stub.method;
     let is_call = delivery.mode == Mode::Call;
     if is_call && delivery.chain.circle(&remote.address, method.is_exclusive()) == Circle::Deadlock {
-        return Tried::NotThere(message, deadlock::<M>(&delivery.chain, &remote.address, method));
+        let error = deadlock::<M>(&delivery.chain, &remote.address, method);
+        return Tried::back(message, &remote.address, error);
     }
     match delivery.hand_over(remote, &message) {
-        Ok(waiting) => Tried::Settled(Attempt::Done(waiting)),
-        Err(NotHandedOver::Error(error)) => match error {
-            CallError::NoRoute(_) | CallError::Stale(_) => Tried::NotThere(message, error),
-            error => Tried::Settled(Attempt::Failed(error)),
-        },
+        Ok(waiting) => Tried::Settled(Attempt::Done(Sent { waiting, message: Some(message) })),
         Err(NotHandedOver::Full(link)) => Tried::Settled(Attempt::Full(WaitingRoom::remote(
             Arc::clone(remote),
             message,
             delivery.clone(),
             link,
         ))),
+        Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
+            Tried::back(message, &remote.address, error)
+        }
+        Err(NotHandedOver::Error(error)) => Tried::Settled(Attempt::Failed(error)),
     }
 }
 
 /// Why a connection did not take a message.
-enum NotHandedOver {
+pub(crate) enum NotHandedOver {
     /// There is no room on this connection.
     Full(Arc<Link>),
     Error(CallError),
@@ -227,7 +247,11 @@ enum NotHandedOver {
 
 impl<M: Message, R: Send + 'static> Delivery<M, R> {
     /// Encodes the message into the connection to `remote`.
-    fn hand_over(&self, remote: &Remote<M>, message: &M) -> Result<Option<Waiting<R>>, NotHandedOver> {
+    pub(crate) fn hand_over(
+        &self,
+        remote: &Remote<M>,
+        message: &M,
+    ) -> Result<Option<Waiting<R>>, NotHandedOver> {
         let link = remote.link().map_err(NotHandedOver::Error)?;
         let (slot, receiver, remaining) = match self.mode {
             Mode::Send => (None, None, None),
@@ -246,7 +270,15 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
         let encode = |out: &mut BytesMut| remote.encode(message, &mut Encoder::new(out));
         match (link.request(head, slot, &encode), receiver, self.stub.decode) {
             (Ok(id), Some(receiver), Some(decode)) => {
-                Ok(Some(Waiting::Remote(RemoteWaiting { receiver, link, id, decode, answered: false })))
+                let instance = remote.address.instance;
+                Ok(Some(Waiting::Remote(RemoteWaiting {
+                    receiver,
+                    link,
+                    id,
+                    instance,
+                    decode,
+                    answered: false,
+                })))
             }
             (Ok(_), ..) => Ok(None),
             (Err(port::Refused::Full), ..) => Err(NotHandedOver::Full(link)),
@@ -270,6 +302,7 @@ pub(crate) struct RemoteWaiting<R> {
     receiver: oneshot::Receiver<Result<Bytes, CallError>>,
     link: Arc<Link>,
     id: RequestId,
+    instance: InstanceId,
     decode: Decode<R>,
     answered: bool,
 }
@@ -289,6 +322,17 @@ impl<R> Waiting<R> {
             }
         }
     }
+
+    /// The instance that has the call, if it is on another node.
+    pub(crate) fn remote_address(&self) -> Option<Address> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(waiting) => {
+                let Peer { node, incarnation, .. } = waiting.link.peer();
+                Some(Address { node: node.clone(), incarnation: *incarnation, instance: waiting.instance })
+            }
+        }
+    }
 }
 
 impl<R> Drop for RemoteWaiting<R> {
@@ -296,64 +340,6 @@ impl<R> Drop for RemoteWaiting<R> {
         if !self.answered {
             self.link.cancel(self.id);
         }
-    }
-}
-
-/// Hands the message over when there is room.
-type Entry<R> = dyn Future<Output = Result<Option<Waiting<R>>, CallError>> + Send;
-
-/// A message that waits for room. The one place where a call is boxed.
-pub(crate) struct WaitingRoom<R, M> {
-    entry: Pin<Box<Entry<R>>>,
-    /// What is full.
-    full: Full<M>,
-}
-
-enum Full<M> {
-    Mailbox(Arc<Local<M>>),
-    Connection(Arc<Link>),
-}
-
-impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
-    fn local(local: Arc<Local<M>>, envelope: Envelope<M>, waiting: Option<Waiting<R>>) -> Self {
-        let full = Full::Mailbox(Arc::clone(&local));
-        let entry = Box::pin(async move {
-            local.send(envelope).await?;
-            Ok(waiting)
-        });
-        Self { entry, full }
-    }
-
-    fn remote(remote: Arc<Remote<M>>, message: M, delivery: Delivery<M, R>, link: Arc<Link>) -> Self {
-        let full = Full::Connection(Arc::clone(&link));
-        let entry = Box::pin(async move {
-            let mut link = link;
-            loop {
-                link.room().await;
-                match delivery.hand_over(&remote, &message) {
-                    Ok(waiting) => return Ok(waiting),
-                    Err(NotHandedOver::Full(still_full)) => link = still_full,
-                    Err(NotHandedOver::Error(error)) => return Err(error),
-                }
-            }
-        });
-        Self { entry, full }
-    }
-
-    /// Ready when the message was handed over, or cannot be.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Waiting<R>>, CallError>> {
-        self.entry.as_mut().poll(cx)
-    }
-
-    /// The error for who cannot, or can no longer, wait.
-    pub(crate) fn overloaded(&self) -> CallError {
-        let detail = match &self.full {
-            Full::Mailbox(local) => {
-                format!("the mailbox of {} is full ({} messages)", local.address(), local.capacity())
-            }
-            Full::Connection(link) => format!("the connection to node {} is full", link.peer().node),
-        };
-        CallError::Overloaded(detail.into())
     }
 }
 

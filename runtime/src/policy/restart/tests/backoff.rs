@@ -145,6 +145,20 @@ fn the_pause_is_measured_from_the_failure() {
 }
 
 #[test]
+fn the_pause_of_a_failure_that_waits_for_a_plan_is_measured_from_the_failure_too() {
+    check(
+        "rest_for_one paused: a b
+           fail a     -> stop b, start a, start b
+           hold b     -> nothing
+           fail b     -> start b
+           fail a     -> nothing
+           wait 100ms -> nothing
+           up b       -> stop b
+           down b     -> start a, start b",
+    );
+}
+
+#[test]
 fn a_failure_before_a_group_that_waits_makes_the_group_larger_and_does_not_wait() {
     check(
         "rest_for_one paused: a b c

@@ -148,6 +148,17 @@ fn a_child_that_is_added_and_does_not_start_is_forgotten_and_counts_for_nothing(
 }
 
 #[test]
+fn a_child_that_was_added_and_was_up_is_a_child_like_the_others() {
+    for strategy in ["one_for_one", "one_for_all", "rest_for_one", "dynamic"] {
+        check(&format!(
+            "{strategy}:
+               add a            -> start a
+               refuse a, fail a -> start a, start a"
+        ));
+    }
+}
+
+#[test]
 fn a_child_that_is_added_during_a_plan_starts_after_it() {
     check(
         "one_for_one: a b

@@ -96,6 +96,19 @@ fn a_stop_ends_every_pause() {
 }
 
 #[test]
+fn a_pause_that_ends_during_a_stop_starts_nothing() {
+    check(
+        "one_for_one paused: a b c
+           fail a   -> start a
+           fail a   -> nothing
+           hold c   -> nothing
+           stop     -> stop c
+           wait 60s -> nothing
+           down c   -> stop b, stopped",
+    );
+}
+
+#[test]
 fn a_stop_takes_the_place_of_a_restart_and_of_giving_up() {
     check(
         "one_for_all: a b c d
