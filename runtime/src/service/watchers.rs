@@ -163,6 +163,12 @@ impl Watchers {
         }
     }
 
+    /// Whether a living instance holds nothing for watchers.
+    #[cfg(test)]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.state().is_none()
+    }
+
     fn state(&self) -> MutexGuard<'_, Option<Box<State>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,6 +208,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::id::{Incarnation, InstanceId, NodeId};
 
     /// Notes what it is told.
     #[derive(Debug, Default)]
@@ -279,6 +286,45 @@ mod tests {
         watchers.add(Arc::clone(&watcher), WatchId(2)).unwrap();
         watchers.fire(&StopReason::Normal);
         assert_eq!(notes.taken(), [(2, StopReason::Normal)]);
+    }
+
+    fn linker() -> Address {
+        let node = NodeId::new("a").unwrap();
+        Address { node, incarnation: Incarnation(1), instance: InstanceId(7) }
+    }
+
+    #[test]
+    fn a_life_that_has_failed_passes_its_end_on_to_no_link_that_comes_later() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        watchers.link(Arc::clone(&watcher), WatchId(1), &linker()).unwrap();
+        watchers.doom();
+        watchers.link(Arc::clone(&watcher), WatchId(2), &linker()).unwrap();
+        watchers.add(Arc::clone(&watcher), WatchId(3)).unwrap();
+        watchers.fire(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(1, StopReason::Killed), (3, StopReason::Killed)]);
+        watchers.link(Arc::clone(&watcher), WatchId(4), &linker()).unwrap();
+        watchers.fire(&StopReason::Normal);
+        assert_eq!(notes.taken(), [(2, StopReason::Normal), (4, StopReason::Normal)]);
+        assert!(watchers.is_unused());
+        watchers.doom();
+        watchers.link(Arc::clone(&watcher), WatchId(5), &linker()).unwrap();
+        watchers.end(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(5, StopReason::Killed)], "no life follows");
+    }
+
+    #[test]
+    fn links_are_undone_from_the_watched_side_by_who_linked() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        let other = Address { instance: InstanceId(8), ..linker() };
+        watchers.link(Arc::clone(&watcher), WatchId(1), &linker()).unwrap();
+        watchers.link(Arc::clone(&watcher), WatchId(2), &other).unwrap();
+        watchers.add(Arc::clone(&watcher), WatchId(3)).unwrap();
+        watchers.unlink(&linker());
+        assert_eq!(notes.taken(), [(1, StopReason::Normal)]);
+        watchers.fire(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(2, StopReason::Killed), (3, StopReason::Killed)]);
     }
 
     #[test]
