@@ -166,7 +166,7 @@ impl Core {
             }
             // As in OTP, a link with what has ended is a failure, however it ended.
             Err(StopReason::Normal | StopReason::Shutdown) if is_link => {
-                watcher.down(watch, StopReason::Gone)
+                watcher.down(watch, StopReason::Gone);
             }
             Err(reason) => watcher.down(watch, reason),
         }
