@@ -1,4 +1,5 @@
 //! Watching through handles, seen from inside: what the tables hold afterwards, and handles that outlived their instance.
+#![allow(clippy::needless_pass_by_value, clippy::unused_self, reason = "these are the forms of messages")]
 
 use crate::event::Down;
 use crate::id::Incarnation;
