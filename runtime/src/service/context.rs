@@ -216,6 +216,29 @@ impl Context {
     /// the instance had ended already, or its node is not connected, it comes at once. Watched twice it comes twice. It
     /// is told of one life: a supervised instance may be watched anew in its next one, also from within `#[on_down]`.
     ///
+    /// ```
+    /// # use skyhold::prelude::*;
+    /// # struct Worker;
+    /// # #[service] impl Worker { pub fn work(&self) {} }
+    /// #[derive(Default)]
+    /// struct Foreman {
+    ///     lost: usize,
+    /// }
+    ///
+    /// #[service(local)]
+    /// impl Foreman {
+    ///     pub fn hire(&mut self, context: &Context, worker: WorkerHandle) {
+    ///         context.watch(&worker);
+    ///     }
+    ///
+    ///     #[on_down]
+    ///     fn worker_ended(&mut self, down: Down) {
+    ///         println!("{}: {}", down.address, down.reason);
+    ///         self.lost += 1;
+    ///     }
+    /// }
+    /// ```
+    ///
     /// A watch belongs to the life that began it, and what is not told by its end is forgotten. Outside of services, or
     /// to wait for an end in the middle of a handler, there is [`ServiceHandle::watch`].
     pub fn watch<H: ServiceHandle>(&self, handle: &H) -> Watching {

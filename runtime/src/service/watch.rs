@@ -20,6 +20,31 @@ use crate::service::watched::Way;
 /// The ends of what a handle leads to, told once each. Got from [`ServiceHandle::watch`](crate::ServiceHandle::watch).
 ///
 /// It is a stream of [`Down`]. Dropping it ends the watching.
+///
+/// ```
+/// use skyhold::prelude::*;
+///
+/// struct Worker;
+///
+/// #[service]
+/// impl Worker {
+///     pub fn finish(&mut self, context: &Context) {
+///         context.stop();
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder("a").start().await?;
+/// let worker = node.spawn(Worker);
+/// let mut ends = worker.watch();
+/// worker.finish().await?;
+/// let down = ends.next().await.unwrap();
+/// assert_eq!(down.reason, StopReason::Normal);
+/// assert_eq!(ends.next().await, None);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it ends the watching"]
 pub struct Watch {
     ear: Arc<Ear>,
