@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::event::{Down, StopReason};
-use crate::port::WatchId;
 use crate::service::concurrent::{Concurrent, Step};
 use crate::service::context::Scope;
 use crate::service::core::Core;
@@ -34,7 +33,9 @@ pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Mess
                 serve_alone(service, inbox, &core, envelope).await
             }
             Item::Envelope(envelope) => serve_beside(service, inbox, &core, envelope).await,
-            Item::Down(down) => serve_down(service, inbox, &core, *down).await,
+            // It was given up meanwhile, or an earlier life had it.
+            Item::Down(watch, _) if core.has_forgotten(watch) => None,
+            Item::Down(_, down) => serve_down(service, inbox, &core, down).await,
         };
         if let Some(message) = panicked {
             return StopReason::Panicked(message);
@@ -83,16 +84,13 @@ async fn serve_beside<S: Service>(
     }
 }
 
-/// Runs the `#[on_down]` hook, if this life still watches what has ended.
+/// Runs the `#[on_down]` hook.
 async fn serve_down<S: Service>(
     service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    (watch, down): (WatchId, Down),
+    down: Down,
 ) -> Option<String> {
-    if core.has_forgotten(watch) {
-        return None; // it was given up meanwhile, or an earlier life had it
-    }
     let scope = Scope::new(core, &ON_DOWN, Meta::default());
     let context = scope.context();
     let mut hook = pin!(dispatch::hook(scope, service.on_down(&context, down)));
