@@ -35,6 +35,7 @@
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
 //! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Context`]: what a handler may ask about the message that it handles.
+//! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
 //! # Panics in handlers
@@ -84,6 +85,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::timer::Timer;
+pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 

@@ -30,3 +30,4 @@ mod remote;
 mod rerouting;
 mod timers;
 mod topics;
+mod watching;

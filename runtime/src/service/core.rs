@@ -17,8 +17,9 @@ use crate::event::StopReason;
 use crate::id::Address;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
-use crate::service::mailbox::Local;
+use crate::service::mailbox::{Local, Mailbox};
 use crate::service::message::Message;
+use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
 
 /// What an instance was told to do. Only ever raised within a life.
@@ -71,7 +72,7 @@ pub(crate) struct Core {
     /// Told when it is.
     done: Notify,
     /// The [`Local`] around this core.
-    local: OnceLock<Weak<dyn Any + Send + Sync>>,
+    local: OnceLock<Weak<dyn Mailbox>>,
 }
 
 /// Guards what is touched seldom.
@@ -86,6 +87,10 @@ struct State {
     life: Option<CancellationToken>,
     /// How many lives have ended.
     lives: u32,
+    /// Whether the present life has begun and has not ended. Nothing else can fail.
+    is_living: bool,
+    /// What the present life watches.
+    watched: Option<Box<Watched>>,
 }
 
 impl Core {
@@ -103,7 +108,8 @@ impl Core {
             supervised,
             order: AtomicU8::new(Order::Go as u8),
             ended: AtomicBool::new(false),
-            state: Mutex::default(),
+            // Without a supervisor there is no word that begins its life.
+            state: Mutex::new(State { is_living: !supervised, ..State::default() }),
             watchers: Watchers::default(),
             is_done: AtomicBool::new(false),
             done: Notify::new(),
@@ -159,12 +165,17 @@ impl Core {
 
     /// A handle to this instance, if its messages are `M`.
     pub(crate) fn handle<M: Message>(&self) -> Option<Handle<M>> {
-        let local = self.local.get()?.upgrade()?;
+        let local: Arc<dyn Any + Send + Sync> = self.mailbox()?;
         Some(Handle::new(Target::Local(local.downcast::<Local<M>>().ok()?)))
     }
 
+    /// The mailbox around this core. There is one as long as the instance runs.
+    pub(crate) fn mailbox(&self) -> Option<Arc<dyn Mailbox>> {
+        self.local.get()?.upgrade()
+    }
+
     /// Notes the mailbox around this core.
-    pub(crate) fn set_local(&self, local: Weak<dyn Any + Send + Sync>) {
+    pub(crate) fn set_local(&self, local: Weak<dyn Mailbox>) {
         drop(self.local.set(local)); // the core is new: nobody has set this before
     }
 
@@ -183,20 +194,25 @@ impl Core {
 
     /// Ends this life after the handlers that run now. Without a supervisor that is the end.
     pub(crate) fn finish(&self) {
-        self.order(if self.supervised { Order::Finish } else { Order::Stop });
+        self.order(self.finish_order());
     }
 
-    /// Ends this life as a failure, after the handlers that run now.
-    pub(crate) fn fail(&self, reason: StopReason) {
-        self.state().failure.get_or_insert_with(|| Box::new(reason));
-        self.finish();
+    fn finish_order(&self) -> Order {
+        if self.supervised { Order::Finish } else { Order::Stop }
     }
 
-    /// Something that this instance is linked with has ended. A failure ends this life too.
-    pub(crate) fn linked_ended(&self, other: &Address, reason: &StopReason) {
-        if reason.is_failure() {
-            self.fail(StopReason::Error(format!("linked with {other}, which {reason}")));
+    /// Ends a life as a failure, after the handlers that run now, unless it has ended already.
+    pub(crate) fn fail(&self, life: u32, reason: StopReason) {
+        let mut state = self.state();
+        if state.lives != life || !state.is_living {
+            return;
         }
+        state.failure.get_or_insert_with(|| Box::new(reason));
+        // Under the lock, so that the order and the watchers' word are for this life and no other.
+        self.order.fetch_max(self.finish_order() as u8, Ordering::AcqRel);
+        self.watchers.doom();
+        drop(state);
+        self.wake();
     }
 
     /// Whether it was told to begin no further message.
@@ -242,20 +258,28 @@ impl Core {
 impl Core {
     /// Begins another life, unless it was told to end for good meanwhile.
     pub(crate) fn begin_life(&self) -> bool {
-        self.state().failure = None;
+        let mut state = self.state();
         let again = |order| (!Order::from_u8(order).is_final()).then_some(Order::Go as u8);
-        self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok()
+        state.is_living = self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok();
+        state.is_living
     }
 
     /// Ends whatever hangs on the present life.
     pub(crate) fn end_life(&self) {
         let mut state = self.state();
         state.lives = state.lives.wrapping_add(1);
-        let life = state.life.take();
+        state.is_living = false;
+        let (life, _failure) = (state.life.take(), state.failure.take());
         drop(state);
         if let Some(life) = life {
             life.cancel();
         }
+    }
+
+    /// Runs `f` with the number of the present life and the place of what it watches, under the lock.
+    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(u32, &mut Option<Box<Watched>>) -> T) -> T {
+        let state = &mut *self.state();
+        f(state.lives, &mut state.watched)
     }
 
     /// Wakes the instance's task.

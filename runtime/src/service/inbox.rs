@@ -165,6 +165,7 @@ impl<M: Message> Inbox<M> {
         for parcel in self.local.end_reentrant() {
             letters.bury(*parcel);
         }
+        drop(self.local.take_downs()); // the end was noted above: no more come
         let stragglers = loop {
             match queue.try_recv() {
                 Ok(item) => letters.bury(*item),

@@ -102,6 +102,7 @@ fn live_again_and_again<S: Service>(
                     life(&mut end.service, &mut end.inbox, Some(started)).await
                 }
                 Err((reason, error)) => {
+                    core.end_life();
                     drop(started.send(Err(error))); // who waited for this life may have gone
                     reason
                 }
@@ -244,8 +245,10 @@ impl<S: Service> End<S> {
             self.inbox.refuse_queued();
         }
         self.tell();
+        let core = self.inbox.local().core();
+        core.end_watches(&self.reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        self.inbox.local().core().watchers().fire(&self.reason);
+        core.watchers().fire(&self.reason);
         let (next, hears) = oneshot::channel();
         self.ended.take()?.send(Ended { reason: self.reason.clone(), next }).ok()?;
         Some(hears)
@@ -277,6 +280,7 @@ impl<S: Service> Drop for End<S> {
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();
+        core.end_watches(&self.reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
         core.watchers().end(&self.reason);
         core.mark_done();

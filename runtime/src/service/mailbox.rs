@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::event::Down;
+use crate::event::{Down, StopReason};
 use crate::id::Address;
-use crate::port::WatchId;
+use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Parcel};
@@ -97,6 +97,9 @@ impl<M: Message> Local<M> {
             return; // taken in, or the instance has ended
         };
         let mut aside = self.aside();
+        if self.core.has_ended() {
+            return;
+        }
         aside.downs.push(down);
         self.any_downs.store(true, Ordering::Release); // under the lock, as in `take_downs`
         drop(aside);
@@ -149,12 +152,34 @@ impl<M: Message> Local<M> {
     }
 
     /// This instance without its messages' type, from which `downcast` leads back.
-    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(self) as Arc<dyn Any + Send + Sync>
+    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Mailbox> {
+        Arc::clone(self) as Arc<dyn Mailbox>
     }
 
     fn aside(&self) -> MutexGuard<'_, Aside<M>> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instance, whatever messages it speaks.
+pub(crate) trait Mailbox: Any + Watcher {
+    /// Takes back what [`Watcher::down`] has put beside the queue.
+    fn forget_down(&self, watch: WatchId);
+}
+
+impl<M: Message> Mailbox for Local<M> {
+    fn forget_down(&self, watch: WatchId) {
+        if self.has_downs() {
+            self.aside().downs.retain(|down| !matches!(**down, Item::Down(of, _) if of == watch));
+        }
+    }
+}
+
+impl<M: Message> Watcher for Local<M> {
+    fn down(&self, watch: WatchId, reason: StopReason) {
+        if let Some(down) = self.core.hear(watch, reason) {
+            self.push_down(watch, down);
+        }
     }
 }
 

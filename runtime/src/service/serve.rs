@@ -32,6 +32,8 @@ pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Mess
         }
         let Some(parcel) = inbox.pop() else { return core.stop_reason() };
         let panicked = match *parcel {
+            // It was given up meanwhile, or an earlier life had it.
+            Item::Down(watch, _) if core.has_forgotten(watch) => None,
             Item::Down(..) => Box::pin(serve_down(service, inbox, &core, parcel)).await,
             Item::Envelope(_) if parcel.is_exclusive() => {
                 Alone { handler: run_exclusive(service, &core, parcel), inbox }.await
