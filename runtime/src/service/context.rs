@@ -188,13 +188,13 @@ impl Context {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let core = Arc::clone(&self.scope.core);
-        let ends = core.life(self.life);
+        let (core, life) = (Arc::clone(&self.scope.core), self.life);
+        let ends = core.life(life);
         self.scope.core.host().tasks.spawn(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
                 // Counted with the life that it ends.
-                core.fail(StopReason::Panicked(panic_message(&*panic)));
+                core.fail_life(life, StopReason::Panicked(panic_message(&*panic)));
             }
         })
     }
@@ -202,9 +202,7 @@ impl Context {
     /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`, unless a
     /// supervisor begins another life.
     pub fn stop(&self) {
-        if !self.scope.core.life(self.life).is_cancelled() {
-            self.scope.core.finish();
-        }
+        self.scope.core.finish_life(self.life);
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

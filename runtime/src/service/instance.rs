@@ -96,10 +96,11 @@ async fn live_again_and_again<S: Service>(
     let core = Arc::clone(end.inbox.local().core());
     let mut next = Some(first);
     while let Some(NextLife { started, ended }) = next {
-        end.begin(ended);
-        if !core.begin_life() {
+        end.ended = Some(ended);
+        if !core.may_live() {
             return end.finish(core.stop_reason());
         }
+        end.begin();
         let reason = match make(&core, &factory) {
             Ok(service) => life(service, &mut end.inbox, started).await,
             Err((reason, error)) => {
@@ -118,13 +119,20 @@ async fn live_again_and_again<S: Service>(
 }
 
 /// Waits for the word that begins the next life; `None` if there is none.
-async fn wait_for_word(core: &Core, mut next: oneshot::Receiver<NextLife>) -> Option<NextLife> {
+async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> Option<NextLife> {
     let mut registered = None;
     poll_fn(|cx| {
         register(core, &mut registered, cx);
         if core.is_final() { Poll::Ready(None) } else { next.poll_unpin(cx).map(Result::ok) }
     })
     .await
+}
+
+/// Where the word for the next life will be heard.
+struct Word {
+    next: oneshot::Receiver<NextLife>,
+    /// Dropped when nobody waits for it any more.
+    waits: oneshot::Sender<()>,
 }
 
 /// Makes the value of a life. A factory that panics is a start that fails.
@@ -207,8 +215,8 @@ impl<M: Message> End<M> {
     }
 
     /// A life begins.
-    fn begin(&mut self, ended: oneshot::Sender<Ended>) {
-        (self.reason, self.told, self.ended) = (StopReason::Killed, false, Some(ended));
+    fn begin(&mut self) {
+        (self.reason, self.told) = (StopReason::Killed, false);
     }
 
     /// The last life has ended.
@@ -217,7 +225,7 @@ impl<M: Message> End<M> {
     }
 
     /// A life has ended, and another may come. Gives where its word will be heard, unless nobody can say it.
-    fn rest<S: Service<Message = M>>(&mut self, reason: StopReason) -> Option<oneshot::Receiver<NextLife>> {
+    fn rest<S: Service<Message = M>>(&mut self, reason: StopReason) -> Option<Word> {
         self.reason = reason.clone();
         if S::SETTINGS.queued == Queued::Refuse {
             self.inbox.refuse_queued();
@@ -225,9 +233,10 @@ impl<M: Message> End<M> {
         self.tell();
         // After the callers were answered: a `Down` comes after all earlier messages.
         self.inbox.local().core().watchers().fire(&self.reason);
-        let (next, hears) = oneshot::channel();
-        self.ended.take()?.send(Ended { reason, next }).ok()?;
-        Some(hears)
+        let (word, next) = oneshot::channel();
+        let (waits, ends) = oneshot::channel();
+        self.ended.take()?.send(Ended { reason, next: word, waits: ends }).ok()?;
+        Some(Word { next, waits })
     }
 
     /// Tells the end of a life, once.
