@@ -27,5 +27,6 @@ mod races;
 mod raw;
 mod remote;
 mod rerouting;
+mod supervision;
 mod timers;
 mod topics;

@@ -328,7 +328,7 @@ impl Inner {
         Ok(())
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
+    pub(crate) fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 /// The tasks of one node.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tasks {
-    tracker: TaskTracker,
+    pub(crate) tracker: TaskTracker,
     aborted: CancellationToken,
     places: Arc<Mutex<Places>>,
 }
