@@ -46,7 +46,11 @@ impl Stage {
         gate
     }
 
-    fn service(&self, node: &Node, name: &str) -> ServiceBuilder<Actor, impl FnMut() -> Actor + Send + 'static> {
+    fn service(
+        &self,
+        node: &Node,
+        name: &str,
+    ) -> ServiceBuilder<Actor, impl FnMut() -> Actor + Send + 'static> {
         node.service(name, self.actors(name)).restart(eager(Restart::on_failure()))
     }
 
@@ -102,6 +106,11 @@ impl Actor {
 
     pub fn life(&self) -> u32 {
         self.life
+    }
+
+    /// Where it is.
+    pub fn place(&self, context: &Context) -> String {
+        context.address().to_string()
     }
 
     pub fn fail(&mut self) {

@@ -133,11 +133,9 @@ async fn each_strategy_restarts_whom_it_says_in_order_and_stops_in_reverse() {
 #[tokio::test(start_paused = true)]
 async fn the_policy_says_after_which_ends_a_child_comes_back() {
     // To be cut off is a failure too.
-    for (policy, fail, abort, finish) in [
-        ("always", "!b +b", "+b", "-b +b"),
-        ("on_failure", "!b +b", "+b", "-b"),
-        ("never", "!b", "", "-b"),
-    ] {
+    for (policy, fail, abort, finish) in
+        [("always", "!b +b", "+b", "-b +b"), ("on_failure", "!b +b", "+b", "-b"), ("never", "!b", "", "-b")]
+    {
         let b = if policy == "on_failure" { "b".to_owned() } else { format!("b:{policy}") };
         for strategy in ["one_for_one", "dynamic"] {
             for (end, expected) in [("fail", fail), ("abort", abort), ("finish", finish)] {
@@ -150,10 +148,13 @@ async fn the_policy_says_after_which_ends_a_child_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_come_back_touches_no_sibling() {
     for strategy in ["one_for_all", "rest_for_one"] {
-        check(&format!("{strategy}: a b c\n finish b -> -b\n fail c -> !c {}", match strategy {
-            "one_for_all" => "-a +a +c",
-            _ => "+c",
-        }))
+        check(&format!(
+            "{strategy}: a b c\n finish b -> -b\n fail c -> !c {}",
+            match strategy {
+                "one_for_all" => "-a +a +c",
+                _ => "+c",
+            }
+        ))
         .await;
         check(&format!("{strategy}: a b:never c\n fail b -> !b")).await;
     }
