@@ -22,7 +22,7 @@ async fn children_are_added_restarted_and_removed_each_on_its_own() {
     assert_eq!(a.life().await.unwrap(), 2);
     let restarts: Vec<_> = tree.children().await.into_iter().map(|c| (c.name, c.restarts)).collect();
     let name = |name: &str| name.to_owned();
-    assert_eq!(restarts, [(name("Actor"), 1), (name("b"), 0), (name("b"), 0)]);
+    assert_eq!(restarts, [(name("actor"), 1), (name("b"), 0), (name("b"), 0)]);
     node.stop(&b).await.unwrap();
     node.stop(&a).await.unwrap();
     settle().await;
@@ -45,7 +45,7 @@ async fn a_child_that_refuses_to_start_is_the_error_and_its_siblings_do_not_noti
     let error = tree.start(stage.service(&node, "b")).await.unwrap_err();
     assert_eq!(error.to_string(), "`b` refused to start");
     let error = tree.spawn(Restart::always(), stage.actors("b")).await.unwrap_err();
-    assert_eq!(error.to_string(), "`Actor` refused to start");
+    assert_eq!(error.to_string(), "`actor` refused to start");
     assert_eq!(stage.line(), "+a ?b ?b");
     assert_nothing_left(&node, before, &["b"]).await;
     assert_eq!(a.life().await.unwrap(), 1);

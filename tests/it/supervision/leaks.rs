@@ -24,7 +24,7 @@ impl Parent {
     }
 
     pub fn fail(&mut self) {
-        panic!("boom");
+        std::panic::resume_unwind(Box::new("boom")); // without a word on the terminal
     }
 }
 
