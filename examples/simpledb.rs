@@ -97,8 +97,8 @@ async fn serve(listen: String) -> Result<(), Box<dyn Error>> {
     if let Some(address) = node.address() {
         println!("listening on {address}");
     }
-    tokio::signal::ctrl_c().await?;
-    node.shutdown().await?;
+    // Until Ctrl-C or SIGTERM: what is under way is answered before the node goes.
+    node.run_until_signal().await?;
     Ok(())
 }
 

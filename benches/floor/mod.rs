@@ -4,40 +4,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "benches measure with the real clock")]
 
+mod flavor;
+
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use criterion::measurement::WallTime;
 use tokio::runtime::Runtime;
 
+pub(crate) use flavor::Flavor;
+
 /// A workload: performs as many operations as it is told to and says how long they took.
 pub(crate) type Workload<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
-
-/// The runtimes under which everything is measured.
-#[derive(Clone, Copy)]
-pub(crate) enum Flavor {
-    MultiThread,
-    CurrentThread,
-}
-
-impl Flavor {
-    pub(crate) const ALL: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::MultiThread => "2 workers",
-            Self::CurrentThread => "current_thread",
-        }
-    }
-
-    pub(crate) fn runtime(self) -> Runtime {
-        let mut builder = match self {
-            Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),
-            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
-        };
-        builder.worker_threads(2).enable_all().build().expect("a runtime can be built")
-    }
-}
 
 /// Runs a task to its end. Callers are tasks, as in a program: the thread in `block_on` is no worker, and waking it
 /// would cost more than the call that is measured.

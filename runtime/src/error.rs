@@ -283,6 +283,15 @@ pub enum ShutdownError {
         /// The time limit.
         limit: std::time::Duration,
     },
+    /// A second signal cut the shutdown short.
+    #[error("a second signal cut the shutdown short: {tasks} instances were cut off")]
+    Interrupted {
+        /// How many instances still ran.
+        tasks: usize,
+    },
+    /// The system lets nobody listen to signals. The node still runs.
+    #[error("cannot listen to signals: {0}")]
+    Signals(String),
 }
 
 #[cfg(test)]

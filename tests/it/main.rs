@@ -9,6 +9,7 @@ mod concurrency;
 mod deadlines;
 mod deadlock;
 mod dialling;
+mod drain;
 mod errors;
 mod faults;
 mod gate;

@@ -106,7 +106,7 @@ impl NodeBuilder {
         self
     }
 
-    /// How long [`Node::shutdown`] waits for running handlers before it cuts them off. Default: 10 s.
+    /// How long [`Node::shutdown`] may take to drain before what still runs is cut off. Default: 10 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self

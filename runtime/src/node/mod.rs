@@ -9,5 +9,6 @@ pub(crate) mod node;
 pub(crate) mod registrar;
 pub(crate) mod router;
 pub(crate) mod shutdown;
+mod signals;
 pub(crate) mod supervisor;
 pub(crate) mod topic;

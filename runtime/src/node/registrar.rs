@@ -94,7 +94,9 @@ impl Registry for Registrar {
 
     fn withdraw(&self, halt: Halt) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if halt == Halt::Drain && !self.state().withdrawn {
+            // A node that shuts down has told its peers of all names at once.
+            let peers_know = self.state().withdrawn || self.inner.host.is_shutting_down();
+            if halt == Halt::Drain && !peers_know {
                 let names = Withdraw::Names(vec![Arc::clone(&self.name)]);
                 withdraw(&self.inner.register, names, PEERS_KNOW_WITHIN).await;
             }

@@ -1,4 +1,4 @@
-//! The end of a node, in order: names, instances, connections, tasks.
+//! The end of a node, in phases: its peers are told, what is under way ends, the rest is refused, tasks are cut off.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::error::ShutdownError;
 use crate::net::news::News;
 use crate::node::node::Node;
 use crate::node::registrar::PEERS_KNOW_WITHIN;
+use crate::node::signals::Signals;
 use crate::service::core::Order;
 use crate::service::supervisor::child::{Halt, Lever};
 use crate::time;
@@ -20,46 +21,100 @@ use crate::time;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl Node {
-    /// Shuts the node down: takes its names back so that nobody is sent here any more, lets running handlers end, answers
-    /// what is queued `Stopped`, says goodbye to the peers, and ends every task. A second call waits for the first.
+    /// Shuts the node down, in phases:
+    ///
+    /// 1. Nothing new is started or looked up here. The peers are told that this node's names are gone, and their callers go
+    ///    elsewhere. It waits until each of them knows, at most 2 s.
+    /// 2. It drains: services end one after the other, the last one started first, each after it has run what is queued,
+    ///    so that what it calls meanwhile is still there. Anonymous instances follow, all at once. Whoever calls a
+    ///    service that has ended is answered `Stopped`.
+    /// 3. After `shutdown_timeout`, counted from the beginning, what still runs is cut off, and what is queued answered `Stopped`.
+    /// 4. The last replies go out, the peers hear a goodbye (at most 2 s), and every task ends.
+    ///
+    /// A second call waits for the first.
     ///
     /// # Errors
-    /// [`ShutdownError::CutOff`]: some handlers did not end within `shutdown_timeout`, and were dropped. The node is down
-    /// all the same.
+    /// [`ShutdownError::CutOff`]: phase 3 was needed. The node is down all the same.
     ///
     /// # Cancel safety
     /// Not cancel safe: a shutdown that is dropped half-way leaves a node that takes nothing new and is not down. It may
     /// be called again.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let inner = self.inner();
-        let host = &inner.host;
-        host.shutting_down.store(true, Ordering::Release);
+        self.inner().host.shutting_down.store(true, Ordering::Release);
+        let limit = self.inner().shutdown_timeout;
+        let in_time = time::timeout(limit, self.drain_all()).await.is_some();
+        let left = self.inner().host.all_residents().len();
+        self.close().await;
+        if in_time { Ok(()) } else { Err(ShutdownError::CutOff { tasks: left, limit }) }
+    }
 
-        let orderly = async {
-            // Peers first: while names still lead here on this node, what is under way can call what it needs.
-            withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN).await;
-            // The last one started ends first: what it needs was started before it.
-            for supervisor in inner.supervisors().iter().rev() {
-                supervisor.pull(Halt::Drain);
-                supervisor.ended().await;
-            }
-            let residents = host.all_residents();
-            for core in &residents {
-                core.order(Order::Drain);
-            }
-            join_all(residents.iter().map(|core| core.ended())).await;
+    /// Runs until this process is asked to end, by SIGTERM or Ctrl-C, then shuts the node down. A second signal cuts the
+    /// shutdown short. Ends as well when somebody else has shut the node down.
+    ///
+    /// ```no_run
+    /// # use skyhold::prelude::*;
+    /// # #[derive(Default)] struct Counter;
+    /// # #[service] impl Counter { pub fn total(&self) -> u64 { 0 } }
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let node = Node::builder("a").listen("127.0.0.1:7001").start().await?;
+    ///     node.service("counter", Counter::default).start().await?;
+    ///     node.run_until_signal().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// From the first call on, these signals do not end the process by themselves any more: tokio keeps their handlers.
+    ///
+    /// # Errors
+    /// As [`Node::shutdown`]; [`ShutdownError::Interrupted`] after a second signal; [`ShutdownError::Signals`] if the system
+    /// lets nobody listen to signals, and then the node still runs.
+    ///
+    /// # Cancel safety
+    /// Cancel safe until a signal comes; then as [`Node::shutdown`].
+    pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
+        let mut signals = Signals::new().map_err(|error| ShutdownError::Signals(error.to_string()))?;
+        let name = tokio::select! {
+            name = signals.next() => name,
+            () = self.inner().host.tasks.aborted() => return Ok(()),
         };
-        let limit = inner.shutdown_timeout;
-        let in_time = time::timeout(limit, orderly).await.is_some();
-        let left = host.all_residents().len();
+        tracing::info!(node = %self.id(), signal = name, "shutting down");
+        tokio::select! {
+            ended = self.shutdown() => ended,
+            name = signals.next() => {
+                tracing::warn!(node = %self.id(), signal = name, "a second signal cuts the shutdown short");
+                let left = self.inner().host.all_residents().len();
+                self.close().await;
+                Err(ShutdownError::Interrupted { tasks: left })
+            }
+        }
+    }
 
+    /// Ends everything in order, however long that takes.
+    async fn drain_all(&self) {
+        let inner = self.inner();
+        // Peers first: while names still lead here on this node, what is under way can call what it needs.
+        withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN).await;
+        // The last one started ends first: what it needs was started before it.
+        for supervisor in inner.supervisors().iter().rev() {
+            supervisor.pull(Halt::Drain);
+            supervisor.ended().await;
+        }
+        // Nobody on another node waits for these, but services here did until now.
+        let residents = inner.host.all_residents();
+        residents.iter().for_each(|core| core.order(Order::Drain));
+        join_all(residents.iter().map(|core| core.ended())).await;
+    }
+
+    /// Closes the connections and cuts off what is left.
+    async fn close(&self) {
+        let inner = self.inner();
         // Connections after instances: the last replies go out first.
         let (done, is_done) = oneshot::channel();
         if inner.peers.send(News::Close(done)).await.is_ok() {
             let _ = time::timeout(GOODBYE, is_done).await; // a peer that does not listen is cut off
         }
-        host.tasks.abort();
-        host.tasks.ended().await;
-        if in_time { Ok(()) } else { Err(ShutdownError::CutOff { tasks: left, limit }) }
+        inner.host.tasks.abort();
+        inner.host.tasks.ended().await;
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Invariant: it wakes and nothing more. The caller decides, by the clock, what the wake-up means.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -42,14 +43,14 @@ pub(crate) struct Deadlines {
     start: Instant,
     places: Box<[Place]>,
     overflow: Mutex<Overflow>,
-    /// When the task wakes next, in nanoseconds since `start`; `u64::MAX` while nobody is parked.
+    /// When the task wakes next, as the number of a [`Tick`]; `u64::MAX` while nobody is parked.
     ///
     /// Whoever parks writes its deadline and then reads this; the task writes this and then reads the deadlines once more.
     /// Both in one total order (`SeqCst`), so that one of the two sees the other.
     next_look: AtomicU64,
     /// Tells the task that somebody parked with an earlier deadline.
     earlier: Notify,
-    /// The latest time at which a call was seen to begin, in nanoseconds since `start`.
+    /// The latest time at which a call was seen to begin, as the number of a [`Tick`].
     seen: AtomicU64,
     /// Set when the task has ended, with its node: nobody would be woken any more.
     closed: AtomicBool,
@@ -59,7 +60,7 @@ pub(crate) struct Deadlines {
 /// and alone writes the rest.
 #[derive(Debug)]
 struct Place {
-    /// Nanoseconds since `start`.
+    /// The number of a [`Tick`].
     deadline: AtomicU64,
     /// Which waker is in `waker`: its data and its table of functions. The waker keeps its data alive, so another one
     /// cannot have the same address.
@@ -83,28 +84,38 @@ struct Waiting {
     waker: Waker,
 }
 
-/// A time of one node: nanoseconds since its start. Read from the clock once, then compared as a number.
+/// A time of one node: nanoseconds since its start. Read from the clock once, then compared as a number. The start is
+/// number 1, so that an `Option<Tick>`, which every message carries, is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(u64);
+pub(crate) struct Tick(NonZeroU64);
+
+/// The latest time that there is.
+const LATEST: NonZeroU64 = NonZeroU64::MIN.saturating_add(TIDYING - 2);
 
 impl Tick {
     /// The time `duration` later.
     #[inline]
     pub(crate) fn after(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos).min(TIDYING - 1))
+        Self(self.0.saturating_add(nanos).min(LATEST))
+    }
+
+    /// At least 1.
+    #[inline]
+    fn number(self) -> u64 {
+        self.0.get()
     }
 
     /// How long the node has run.
     #[inline]
     pub(crate) fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.number() - 1)
     }
 
     /// How long until `later`; zero if that has passed.
     #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {
-        Duration::from_nanos(later.0.saturating_sub(self.0))
+        Duration::from_nanos(later.number().saturating_sub(self.number()))
     }
 }
 
@@ -142,18 +153,24 @@ impl Deadlines {
     #[inline]
     pub(crate) fn tick(&self, at: Instant) -> Tick {
         let nanos = at.saturating_duration_since(self.start).as_nanos();
-        Tick(u64::try_from(nanos).unwrap_or(u64::MAX).min(TIDYING - 1))
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        Tick(NonZeroU64::MIN.saturating_add(nanos).min(LATEST))
     }
 
     /// A time of this node as the clock tells it.
     pub(crate) fn instant(&self, at: Tick) -> Instant {
-        self.start + Duration::from_nanos(at.0)
+        self.instant_of(at.number())
+    }
+
+    /// The time that has this number.
+    fn instant_of(&self, number: u64) -> Instant {
+        self.start + Duration::from_nanos(number.saturating_sub(1))
     }
 
     /// Wakes `waker` soon after `deadline`, unless it is unparked before.
     #[inline]
     pub(crate) fn park(&self, deadline: Tick, waker: &Waker) -> Parked {
-        let deadline = deadline.0;
+        let deadline = deadline.number();
         let index = place_of(waker);
         let spot = if self.places[index].take(deadline, waker) {
             Spot::Place(index)
@@ -198,14 +215,14 @@ impl Deadlines {
     /// Notes the time, which somebody has just read.
     #[inline]
     pub(crate) fn saw(&self, now: Tick) {
-        self.seen.store(now.0, Ordering::Relaxed);
+        self.seen.store(now.number(), Ordering::Relaxed);
     }
 
     /// Whether a deadline is so far ahead that nobody needs to read the clock for it: more than [`FAR`] after the last
     /// time that was noted. The time is noted when a call begins and when the deadline of one that waits here passes.
     #[inline]
     pub(crate) fn is_far(&self, deadline: Tick) -> bool {
-        deadline.0 > self.seen.load(Ordering::Relaxed).saturating_add(FAR)
+        deadline.number() > self.seen.load(Ordering::Relaxed).saturating_add(FAR)
     }
 
     /// Whether the node has ended: who waits here would wait for ever.
@@ -231,7 +248,7 @@ impl Deadlines {
                 tokio::select! {
                     biased;
                     () = self.earlier.notified() => {}
-                    () = time::sleep_until(self.instant(Tick(at))) => {}
+                    () = time::sleep_until(self.instant_of(at)) => {}
                 }
             } else if time::timeout(TIDY_AFTER, self.earlier.notified()).await.is_none() {
                 self.places.iter().for_each(Place::tidy);
@@ -244,7 +261,7 @@ impl Deadlines {
     fn wake_due(&self) -> Option<u64> {
         let now = self.now();
         self.saw(now);
-        let (now, again) = (now.0, now.after(AGAIN).0);
+        let (now, again) = (now.number(), now.after(AGAIN).number());
         let mut next = None;
         let mut soonest = |at: u64| next = Some(next.map_or(at, |next: u64| next.min(at)));
         for place in &self.places {

@@ -258,7 +258,7 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
-    use super::{Message, without_paths};
+    use super::{Envelope, Item, Message, without_paths};
     use crate::error::CallError;
     use crate::service::reply::Reply;
 
@@ -285,6 +285,15 @@ mod tests {
     #[test]
     fn a_send_that_fails_is_dropped() {
         JarMessage::<u8>::Get { reply: Reply::none() }.fail(CallError::Stopped("drained".into()));
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_message_carries_three_words_and_its_reply_four() {
+        let word = size_of::<usize>();
+        assert_eq!(size_of::<Envelope<[usize; 4]>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Item<Reply<u64>>>(), (4 + 3) * word);
+        assert_eq!(size_of::<Reply<u64>>(), 4 * word);
     }
 
     #[test]

@@ -20,15 +20,17 @@ use crate::proto::codec::{self, CodecError};
 /// A `Reply` that is dropped answers `NoReply` at once; one that is dropped before its message began answers `Stopped`.
 pub struct Reply<T> {
     end: End<T>,
-    /// Whether a handler may have begun with the message.
-    begun: bool,
 }
 
+/// `begun`: whether a handler may have begun with the message. It is in here for the sake of the size: every message has
+/// a reply.
 enum End<T> {
     Nobody,
-    Local(oneshot::Sender<Result<T, CallError>>),
-    Remote { link: Arc<Link>, id: RequestId, encode: fn(&T, &mut BytesMut) -> Result<(), CodecError> },
+    Local { sender: oneshot::Sender<Result<T, CallError>>, begun: bool },
+    Remote { link: Arc<Link>, id: RequestId, encode: Encode<T>, begun: bool },
 }
+
+type Encode<T> = fn(&T, &mut BytesMut) -> Result<(), CodecError>;
 
 /// The way back over a connection to the caller of one request; none for a send.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ pub struct ReplyPath(pub(crate) Option<(Arc<Link>, RequestId)>);
 impl<T> Reply<T> {
     /// A reply for which nobody waits.
     pub const fn none() -> Self {
-        Self { end: End::Nobody, begun: false }
+        Self { end: End::Nobody }
     }
 
     /// A reply that goes back over a connection.
@@ -46,30 +48,30 @@ impl<T> Reply<T> {
         T: Serialize,
     {
         let end = match path.0 {
-            Some((link, id)) => End::Remote { link, id, encode: codec::encode::<T> },
+            Some((link, id)) => End::Remote { link, id, encode: codec::encode::<T>, begun: false },
             None => End::Nobody,
         };
-        Self { end, begun: false }
+        Self { end }
     }
 
     /// A reply to a caller in this process.
     pub(crate) fn local(sender: oneshot::Sender<Result<T, CallError>>) -> Self {
-        Self { end: End::Local(sender), begun: false }
+        Self { end: End::Local { sender, begun: false } }
     }
 
     /// Answers. A caller that no longer waits makes this a no-op.
     pub fn send(mut self, value: T) {
         match self.take() {
             End::Nobody => {}
-            End::Local(sender) => drop(sender.send(Ok(value))),
-            End::Remote { link, id, encode } => link.reply(id, &|out| encode(&value, out)),
+            End::Local { sender, .. } => drop(sender.send(Ok(value))),
+            End::Remote { link, id, encode, .. } => link.reply(id, &|out| encode(&value, out)),
         }
     }
 
     /// Answers with an error of delivery, as the framework does for a handler that cannot. Once the handler has begun, an
     /// error that says that it did not run becomes `NoReply`: the caller would make the call again elsewhere.
     pub fn fail(mut self, error: CallError) {
-        self.answer_error(if self.begun && !error.may_have_run() {
+        self.answer_error(if self.end.begun() && !error.may_have_run() {
             CallError::NoReply(format!("the handler had begun, and failed with: {error}").into())
         } else {
             error
@@ -80,7 +82,7 @@ impl<T> Reply<T> {
     pub fn is_closed(&self) -> bool {
         match &self.end {
             End::Nobody => true,
-            End::Local(sender) => sender.is_closed(),
+            End::Local { sender, .. } => sender.is_closed(),
             End::Remote { link, id, .. } => link.is_cancelled(*id),
         }
     }
@@ -94,7 +96,10 @@ impl<T> Reply<T> {
 
     /// Notes that the handler begins now.
     pub(crate) fn begin(&mut self) {
-        self.begun = true;
+        match &mut self.end {
+            End::Nobody => {}
+            End::Local { begun, .. } | End::Remote { begun, .. } => *begun = true,
+        }
     }
 
     /// Whether a caller waited and has given up; never for a send.
@@ -106,7 +111,7 @@ impl<T> Reply<T> {
     pub(crate) fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.end {
             End::Nobody => Poll::Pending,
-            End::Local(sender) => sender.poll_closed(cx),
+            End::Local { sender, .. } => sender.poll_closed(cx),
             End::Remote { link, id, .. } => link.poll_cancelled(*id, cx),
         }
     }
@@ -114,7 +119,7 @@ impl<T> Reply<T> {
     fn answer_error(&mut self, error: CallError) {
         match self.take() {
             End::Nobody => {}
-            End::Local(sender) => drop(sender.send(Err(error))),
+            End::Local { sender, .. } => drop(sender.send(Err(error))),
             End::Remote { link, id, .. } => link.fail(id, &error),
         }
     }
@@ -124,12 +129,21 @@ impl<T> Reply<T> {
     }
 }
 
+impl<T> End<T> {
+    fn begun(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Local { begun, .. } | Self::Remote { begun, .. } => *begun,
+        }
+    }
+}
+
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         if matches!(self.end, End::Nobody) {
             return;
         }
-        self.answer_error(if self.begun {
+        self.answer_error(if self.end.begun() {
             CallError::NoReply("the message was dropped without an answer".into())
         } else {
             CallError::Stopped("the instance ended before the message began".into())
@@ -141,7 +155,7 @@ impl<T> fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.end {
             End::Nobody => "Reply(nobody)",
-            End::Local(_) => "Reply(local)",
+            End::Local { .. } => "Reply(local)",
             End::Remote { .. } => "Reply(remote)",
         })
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use crate::error::CallError;
 use crate::event::DeadLetterReason;
 use crate::service::call::Call;
 use crate::service::context::Context;
@@ -84,7 +85,7 @@ async fn deliver<R: Send + 'static, M: Message>(core: &Core, call: Call<R, M>) {
     let handler = call.name();
     if let Err(error) = call.send().await {
         tracing::debug!(%error, handler, "a timer's message was not delivered");
-        if matches!(error, crate::CallError::Overloaded(_)) {
+        if matches!(error, CallError::Overloaded(_)) {
             core.host().dead_letter(handler, false, DeadLetterReason::Overloaded);
         }
     }

@@ -42,6 +42,6 @@ pub fn usage(node: &Node) -> Usage {
         instances: inner.host.all_residents().len(),
         names: inner.groups().len(),
         supervisors: inner.supervisors().iter().filter(|control| !control.is_gone()).count(),
-        tasks: inner.host.tasks.tracker.len(),
+        tasks: inner.host.tasks.len(),
     }
 }

@@ -175,3 +175,20 @@ async fn the_client_says_what_it_gets_when_its_server_is_killed() {
         ended.stdout
     );
 }
+
+#[tokio::test]
+async fn a_server_that_is_asked_to_end_by_a_signal_ends_in_order() {
+    for name in ["TERM", "INT"] {
+        let (server, address) = server("127.0.0.1:0").await;
+        let node = client_of(&address).start().await.unwrap();
+        let store = store(&node).await;
+        let mut events = node.events();
+        assert_eq!(store.set("a".into(), "b".into()).await, Ok(None));
+        signal(server.pid(), name).await;
+        let ended = server.end().await;
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "SIG{name}");
+        until(&mut events, |event| matches!(event, Event::PeerDown { .. })).await;
+        let error = store.get("a".into()).await.unwrap_err();
+        assert!(!error.may_have_run(), "{error:?}");
+    }
+}
