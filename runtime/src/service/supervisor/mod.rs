@@ -16,3 +16,6 @@ pub(crate) mod control;
 mod ear;
 mod hear;
 pub(crate) mod run;
+
+#[cfg(test)]
+mod tests;
