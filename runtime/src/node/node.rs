@@ -139,6 +139,9 @@ impl Node {
     /// that run end first; what is queued is answered `Stopped`. No supervisor starts it again. What had ended already is
     /// fine. A handler of what is stopped is not made to wait for its own end.
     ///
+    /// The instances of a name are cut off after their [`stop_within`](ServiceBuilder::stop_within). A single instance takes the
+    /// time that its handlers take; [`Node::abort`] hurries it, and does not bring it back.
+    ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
     ///

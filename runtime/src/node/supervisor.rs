@@ -253,7 +253,8 @@ impl SupervisorHandle {
         hears.await.unwrap_or_default()
     }
 
-    /// Ends the supervisor and its children in reverse order, and waits for it. What is queued is answered `Stopped`.
+    /// Ends the supervisor and its children in reverse order, and waits for it. What is queued is answered `Stopped`. A
+    /// handler of one of the children waits for its own end here, until it is cut off.
     ///
     /// # Cancel safety
     /// Once polled it stops all the same; only the waiting is cut short.
@@ -262,7 +263,8 @@ impl SupervisorHandle {
         self.control.ended().await;
     }
 
-    /// As [`SupervisorHandle::stop`], but what is queued is run first.
+    /// As [`SupervisorHandle::stop`], but what is queued is run first. A child that is down at that moment runs nothing any
+    /// more: what is queued there is answered `Stopped`.
     ///
     /// # Cancel safety
     /// Once polled it drains all the same; only the waiting is cut short.

@@ -156,3 +156,32 @@ async fn a_factory_that_always_panics_is_given_up_in_a_start_and_in_a_restart() 
     assert_eq!(gave_up.as_deref(), Some("broken broken panicked: no more clay"));
     assert_nothing_left(&node, before, &[]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_factory_that_panics_when_it_is_dropped_does_not_touch_the_others_of_its_supervisor() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("boom in the drop of a factory");
+        }
+    }
+
+    let node = Node::builder("a").start().await.unwrap();
+    let stage = Stage::default();
+    let tree = supervise(&node, Strategy::Dynamic, vec![stage.service(&node, "a").into()]).await;
+    let before = usage(&node);
+    // The second instance is never begun.
+    let (bomb, mut actors) = (Bomb, stage.actors("b"));
+    stage.refuse("b", 1);
+    let factory = move || {
+        let _ = &bomb;
+        actors()
+    };
+    let error = tree.start(node.service("b", factory).instances(2)).await.unwrap_err();
+    assert_eq!(error.to_string(), "`b` refused to start");
+    assert_nothing_left(&node, before, &["b"]).await;
+    let a = ActorHandle::try_lookup(&node, "a").unwrap();
+    a.fail().await.unwrap_err();
+    assert_eq!(a.life().await.unwrap(), 2, "it is supervised still");
+}

@@ -359,6 +359,28 @@ async fn a_start_that_is_dropped_while_a_hook_hangs_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_is_stopped_before_it_is_up_leaves_nothing() {
+    for shuts_down in [false, true] {
+        let node = Node::builder("a").start().await.unwrap();
+        let (before, stage) = (usage(&node), Stage::default());
+        let starts = stage.hold_starts("a");
+        let start = tokio::spawn(stage.service(&node, "a").stop_within(STOP_WITHIN).start());
+        starts.reached(1).await;
+        let watch = Watch::start();
+        if shuts_down {
+            node.shutdown().await.unwrap();
+            watch.assert_ended_at(STOP_WITHIN);
+            assert!(matches!(start.await.unwrap(), Err(skyhold::StartError::NodeStopped(_))));
+        } else {
+            assert!(node.stop_service("a").await);
+            watch.assert_ended_at(STOP_WITHIN);
+            assert!(start.is_finished());
+            assert_nothing_left(&node, before, &["a"]).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_supervised_name_is_taken_back_in_the_cluster_when_it_is_stopped_in_a_pause() {
     let cluster = Cluster::start(2).await;
     let stage = Stage::default();

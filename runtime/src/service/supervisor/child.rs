@@ -3,6 +3,7 @@
 //! Invariant: nothing is decided here.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::error::StartError;
 use crate::event::StopReason;
 use crate::id::InstanceId;
 use crate::service::core::{Core, Order};
+use crate::service::dispatch::panic_message;
 use crate::service::life::{self, Life, NextLife};
 use crate::service::supervisor::control::Control;
 use crate::supervision::Restart;
@@ -202,6 +204,18 @@ impl Child {
     pub(crate) fn pull(&self, halt: Halt) {
         if let Some(lever) = &self.lever {
             lever.pull(halt);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A first life that never began drops what its factory holds, which is a user's, and may panic.
+        if let Way::First(begin) = std::mem::replace(&mut self.way, Way::Closed)
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(begin)))
+        {
+            let message = panic_message(&*panic);
+            tracing::error!(child = &*self.name, message, "panicked in the drop of its factory");
         }
     }
 }
