@@ -28,6 +28,7 @@ mod races;
 mod raw;
 mod remote;
 mod rerouting;
+mod supervision;
 mod timers;
 mod topics;
 mod watching;

@@ -27,7 +27,7 @@ use crate::service::host::Host;
 use crate::service::instance;
 use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Halt, Lever};
-use crate::service::supervisor::control::{Command, Control, Which};
+use crate::service::supervisor::control::{Command, Control};
 use crate::service::tasks::Tasks;
 
 /// A node: it runs services, and connects them to those of other nodes.
@@ -139,6 +139,9 @@ impl Node {
     /// that run end first; what is queued is answered `Stopped`. No supervisor starts it again. What had ended already is
     /// fine. A handler of what is stopped is not made to wait for its own end.
     ///
+    /// The instances of a name are cut off after their [`stop_within`](ServiceBuilder::stop_within). A single instance takes the
+    /// time that its handlers take; [`Node::abort`] hurries it, and does not bring it back.
+    ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
     ///
@@ -170,11 +173,7 @@ impl Node {
         match self.target(handle)? {
             Here::Instance(core) => core.order(Order::Kill),
             Here::Name(name) => {
-                let cores = self.inner.host.all_residents();
-                cores
-                    .iter()
-                    .filter(|core| **core.service() == *name)
-                    .for_each(|core| core.order(Order::Kill));
+                self.inner.host.instances_of(name).iter().for_each(|core| core.order(Order::Kill));
             }
         }
         Ok(())
@@ -220,7 +219,7 @@ impl Node {
         let is_itself = current_instance()
             .is_some_and(|core| *core.service() == name && core.address().node == *self.id());
         let (done, _) = oneshot::channel();
-        supervisor.ask(Command::End(Which::Named(name), halt, done)).await;
+        supervisor.ask(Command::End(name, halt, done)).await;
         if !is_itself {
             group.ended.cancelled().await;
         }
@@ -332,7 +331,7 @@ impl Inner {
         Ok(())
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
+    pub(crate) fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,37 +22,24 @@ use crate::service::message::Message;
 use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
 
-/// What an instance was told to do. Only ever raised within a life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What an instance was told to do. Several may hold at once, and the hardest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
-    /// Nothing: go on.
-    Go,
     /// Take nothing new, run what is queued, then end for good.
-    Drain,
+    Drain = 1,
     /// End this life, by its own wish. A supervisor decides whether another follows.
-    Finish,
+    Finish = 2,
     /// End this life, by its supervisor's wish. What is queued waits for the next.
-    Rest,
+    Rest = 4,
     /// End for good. What is queued is answered `Stopped`.
-    Stop,
+    Stop = 8,
     /// End this life at once: drop its handlers at their next await point.
-    Kill,
+    Kill = 16,
 }
 
-impl Order {
-    fn from_u8(order: u8) -> Self {
-        [Self::Go, Self::Drain, Self::Finish, Self::Rest, Self::Stop]
-            .into_iter()
-            .find(|known| *known as u8 == order)
-            .unwrap_or(Self::Kill)
-    }
-
-    /// Whether no life follows, whatever a supervisor says.
-    fn is_final(self) -> bool {
-        matches!(self, Self::Drain | Self::Stop)
-    }
-}
+/// The orders that say that no life follows, whatever a supervisor says. Nothing takes them back.
+const FINAL: u8 = Order::Drain as u8 | Order::Stop as u8;
 
 /// What everybody may know of an instance.
 #[derive(Debug)]
@@ -63,7 +50,8 @@ pub(crate) struct Core {
     host: Arc<Host>,
     /// Whether a supervisor decides what follows a life.
     supervised: bool,
-    order: AtomicU8,
+    /// The [`Order`]s that hold, as a set of bits.
+    orders: AtomicU8,
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
@@ -106,7 +94,7 @@ impl Core {
             interface,
             host: Arc::clone(host),
             supervised,
-            order: AtomicU8::new(Order::Go as u8),
+            orders: AtomicU8::new(0),
             ended: AtomicBool::new(false),
             // Without a supervisor there is no word that begins its life.
             state: Mutex::new(State { is_living: !supervised, ..State::default() }),
@@ -186,19 +174,33 @@ impl Core {
 
 /// How it is told to end.
 impl Core {
-    /// Raises the order, and wakes the instance to see it.
+    /// Gives an order, and wakes the instance to see it.
     pub(crate) fn order(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.orders.fetch_or(order as u8, Ordering::AcqRel);
         self.wake();
     }
 
-    /// Ends this life after the handlers that run now. Without a supervisor that is the end.
-    pub(crate) fn finish(&self) {
-        self.order(self.finish_order());
+    /// Ends the life of that number, unless it is over, after the handlers that run now. Without a supervisor that is the
+    /// end. An order of one life must not reach the next.
+    pub(crate) fn finish_life(&self, life: u32) {
+        let state = self.state();
+        if state.lives != life {
+            return;
+        }
+        // Under the lock: the life cannot end between the look and the order.
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
+        drop(state);
+        self.wake();
     }
 
-    fn finish_order(&self) -> Order {
+    fn finishing(&self) -> Order {
         if self.supervised { Order::Finish } else { Order::Stop }
+    }
+
+    /// Takes back what ended the life before, so that another may begin. Called by the supervisor before it says the word:
+    /// what it orders afterwards is for the new life, even before that has begun.
+    pub(crate) fn renew(&self) {
+        self.orders.fetch_and(FINAL, Ordering::AcqRel);
     }
 
     /// Ends a life as a failure, after the handlers that run now, unless it has ended already.
@@ -209,7 +211,7 @@ impl Core {
         }
         state.failure.get_or_insert_with(|| Box::new(reason));
         // Under the lock, so that the order and the watchers' word are for this life and no other.
-        self.order.fetch_max(self.finish_order() as u8, Ordering::AcqRel);
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
         self.watchers.doom();
         drop(state);
         self.wake();
@@ -218,22 +220,22 @@ impl Core {
     /// Whether it was told to begin no further message.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
-        self.order.load(Ordering::Acquire) > Order::Drain as u8
+        self.orders() > Order::Drain as u8
     }
 
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
-        self.order.load(Ordering::Acquire) == Order::Drain as u8
+        self.orders() == Order::Drain as u8
     }
 
     #[inline]
     pub(crate) fn is_killed(&self) -> bool {
-        self.order.load(Ordering::Acquire) == Order::Kill as u8
+        self.holds(Order::Kill)
     }
 
     /// Whether no other life will follow this one.
     pub(crate) fn is_final(&self) -> bool {
-        !self.supervised || self.current_order().is_final()
+        !self.supervised || self.orders() & FINAL != 0
     }
 
     /// Why a life ends that was told to.
@@ -241,16 +243,23 @@ impl Core {
         if let Some(failure) = &self.state().failure {
             return (**failure).clone();
         }
-        match self.current_order() {
-            Order::Kill => StopReason::Killed,
-            Order::Rest => StopReason::Shutdown,
-            _ if self.host.is_shutting_down() => StopReason::Shutdown,
-            _ => StopReason::Normal,
+        if self.holds(Order::Kill) {
+            StopReason::Killed
+        } else if self.host.is_shutting_down() || (self.holds(Order::Rest) && !self.is_final()) {
+            StopReason::Shutdown
+        } else {
+            StopReason::Normal
         }
     }
 
-    fn current_order(&self) -> Order {
-        Order::from_u8(self.order.load(Ordering::Acquire))
+    #[inline]
+    fn orders(&self) -> u8 {
+        self.orders.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn holds(&self, order: Order) -> bool {
+        self.orders() & order as u8 != 0
     }
 }
 
@@ -259,8 +268,7 @@ impl Core {
     /// Begins another life, unless it was told to end for good meanwhile.
     pub(crate) fn begin_life(&self) -> bool {
         let mut state = self.state();
-        let again = |order| (!Order::from_u8(order).is_final()).then_some(Order::Go as u8);
-        state.is_living = self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok();
+        state.is_living = self.orders() & FINAL == 0;
         state.is_living
     }
 

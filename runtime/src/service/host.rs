@@ -118,6 +118,13 @@ impl Host {
         self.residents().values().map(|resident| Arc::clone(&resident.core)).collect()
     }
 
+    /// The instances that run here under a name. An anonymous one has none, whatever it is called in logs.
+    pub(crate) fn instances_of(&self, name: &str) -> Vec<Arc<Core>> {
+        let residents = self.residents();
+        let named = residents.values().filter(|resident| resident.deliver.is_some());
+        named.map(|resident| &resident.core).filter(|core| **core.service() == *name).cloned().collect()
+    }
+
     fn residents(&self) -> MutexGuard<'_, HashMap<InstanceId, Resident>> {
         self.residents.lock().unwrap_or_else(PoisonError::into_inner)
     }

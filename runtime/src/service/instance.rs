@@ -92,10 +92,11 @@ fn live_again_and_again<S: Service>(
         let core = Arc::clone(end.inbox.local().core());
         let mut next = Some(first);
         while let Some(NextLife { started, ended }) = next {
-            end.begin(ended);
+            end.ended = Some(ended);
             if !core.begin_life() {
                 return end.note(core.stop_reason());
             }
+            end.begin();
             let reason = match make(&core, &factory) {
                 Ok(service) => {
                     end.service = Some(service);
@@ -120,13 +121,20 @@ fn live_again_and_again<S: Service>(
 }
 
 /// Waits for the word that begins the next life; `None` if there is none.
-async fn wait_for_word(core: &Core, mut next: oneshot::Receiver<NextLife>) -> Option<NextLife> {
+async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> Option<NextLife> {
     let mut registered = None;
     poll_fn(|cx| {
         register(core, &mut registered, cx);
         if core.is_final() { Poll::Ready(None) } else { next.poll_unpin(cx).map(Result::ok) }
     })
     .await
+}
+
+/// Where the word for the next life will be heard.
+struct Word {
+    next: oneshot::Receiver<NextLife>,
+    /// Dropped when nobody waits for it any more.
+    waits: oneshot::Sender<()>,
 }
 
 /// Makes the value of a life. A factory that panics is a start that fails.
@@ -230,8 +238,8 @@ impl<S: Service> End<S> {
     }
 
     /// A life begins.
-    fn begin(&mut self, ended: oneshot::Sender<Ended>) {
-        (self.reason, self.told, self.ended) = (StopReason::Killed, false, Some(ended));
+    fn begin(&mut self) {
+        (self.reason, self.told) = (StopReason::Killed, false);
     }
 
     /// A life has ended, for this reason.
@@ -240,7 +248,7 @@ impl<S: Service> End<S> {
     }
 
     /// A life has ended, and another may come. Gives where its word will be heard, unless nobody can say it.
-    fn rest(&mut self) -> Option<oneshot::Receiver<NextLife>> {
+    fn rest(&mut self) -> Option<Word> {
         if S::SETTINGS.queued == Queued::Refuse {
             self.inbox.refuse_queued();
         }
@@ -249,9 +257,10 @@ impl<S: Service> End<S> {
         core.end_watches(&self.reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
         core.watchers().fire(&self.reason);
-        let (next, hears) = oneshot::channel();
-        self.ended.take()?.send(Ended { reason: self.reason.clone(), next }).ok()?;
-        Some(hears)
+        let (word, next) = oneshot::channel();
+        let (waits, ends) = oneshot::channel();
+        self.ended.take()?.send(Ended { reason: self.reason.clone(), next: word, waits: ends }).ok()?;
+        Some(Word { next, waits })
     }
 
     /// Tells the end of a life, once.
