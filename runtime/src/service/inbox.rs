@@ -85,10 +85,12 @@ impl<M: Message> Inbox<M> {
         if self.local.core().is_draining() {
             queue.close(); // what is in it still comes out
         }
-        // Before the queue gives up places: what came before these ends found no room, so all of it is in the queue.
+        // Before the queue gives up places: these ends found no room, so what came before them is in the queue. What takes a
+        // place that is given up now came after them.
         if self.local.has_downs() {
-            while let Ok(item) = queue.try_recv() {
-                self.taken.push(item);
+            for _ in 0..queue.len() {
+                let Ok(parcel) = queue.try_recv() else { break };
+                self.taken.push(parcel);
             }
             self.taken.extend(self.local.take_downs());
         }

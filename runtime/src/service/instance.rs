@@ -73,8 +73,7 @@ fn settle<S: Service>(
 }
 
 /// The task of an instance with one life.
-///
-/// A block and no `async fn`: what an `async fn` is given and moves, it stores twice, and there are very many of these.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` stores a `mut` argument twice, and there are many of these")]
 fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
     async move {
         let reason = life(&mut end.service, &mut end.inbox, None).await;
@@ -83,6 +82,7 @@ fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
 }
 
 /// The task of a supervised instance.
+#[expect(clippy::manual_async_fn, reason = "as above")]
 fn live_again_and_again<S: Service>(
     factory: Factory<S>,
     mut end: End<S>,

@@ -184,6 +184,7 @@ impl<M: Message> Watcher for Local<M> {
 }
 
 /// The message that a queue did not take.
+#[expect(clippy::boxed_local, reason = "it comes back in its box")]
 fn sent_back<M>(parcel: Parcel<M>) -> Envelope<M> {
     match *parcel {
         Item::Envelope(envelope) => envelope,
