@@ -36,6 +36,7 @@
 //! * [`Supervisor`]: trees of services that are started again when they fail; [`Restart`] and [`Intensity`] say when.
 //! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Context`]: what a handler may ask about the message that it handles.
+//! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
 //! # Panics in handlers
@@ -88,6 +89,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::timer::Timer;
+pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 

@@ -31,3 +31,4 @@ mod rerouting;
 mod supervision;
 mod timers;
 mod topics;
+mod watching;

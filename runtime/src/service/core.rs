@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
@@ -16,8 +17,9 @@ use crate::event::StopReason;
 use crate::id::Address;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
-use crate::service::mailbox::Local;
+use crate::service::mailbox::{Local, Mailbox};
 use crate::service::message::Message;
+use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
 
 /// What an instance was told to do. Several may hold at once, and the hardest counts.
@@ -53,10 +55,12 @@ pub(crate) struct Core {
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
-    /// Cancelled when everything about the end is done.
-    done: CancellationToken,
+    /// Whether everything about the end is done.
+    is_done: AtomicBool,
+    /// Told when it is.
+    done: Notify,
     /// The [`Local`] around this core.
-    local: OnceLock<Weak<dyn Any + Send + Sync>>,
+    local: OnceLock<Weak<dyn Mailbox>>,
 }
 
 /// Guards what is touched seldom.
@@ -71,6 +75,10 @@ struct State {
     life: Option<CancellationToken>,
     /// How many lives have ended.
     lives: u32,
+    /// Whether the present life has begun and has not ended. Nothing else can fail.
+    is_living: bool,
+    /// What the present life watches.
+    watched: Option<Box<Watched>>,
 }
 
 impl Core {
@@ -88,9 +96,11 @@ impl Core {
             supervised,
             orders: AtomicU8::new(0),
             ended: AtomicBool::new(false),
-            state: Mutex::default(),
+            // Without a supervisor there is no word that begins its life.
+            state: Mutex::new(State { is_living: !supervised, ..State::default() }),
             watchers: Watchers::default(),
-            done: CancellationToken::new(),
+            is_done: AtomicBool::new(false),
+            done: Notify::new(),
             local: OnceLock::new(),
         }
     }
@@ -143,12 +153,17 @@ impl Core {
 
     /// A handle to this instance, if its messages are `M`.
     pub(crate) fn handle<M: Message>(&self) -> Option<Handle<M>> {
-        let local = self.local.get()?.upgrade()?;
+        let local: Arc<dyn Any + Send + Sync> = self.mailbox()?;
         Some(Handle::new(Target::Local(local.downcast::<Local<M>>().ok()?)))
     }
 
+    /// The mailbox around this core. There is one as long as the instance runs.
+    pub(crate) fn mailbox(&self) -> Option<Arc<dyn Mailbox>> {
+        self.local.get()?.upgrade()
+    }
+
     /// Notes the mailbox around this core.
-    pub(crate) fn set_local(&self, local: Weak<dyn Any + Send + Sync>) {
+    pub(crate) fn set_local(&self, local: Weak<dyn Mailbox>) {
         drop(self.local.set(local)); // the core is new: nobody has set this before
     }
 
@@ -165,54 +180,38 @@ impl Core {
         self.wake();
     }
 
-    /// Ends the life of that number, unless it is over, after the handlers that run now. Without a supervisor that is the
-    /// end. An order of one life must not reach the next.
-    pub(crate) fn finish_life(&self, life: u32) {
-        self.order_life(life, |_| {});
-    }
-
-    /// Ends this life as a failure, after the handlers that run now.
-    pub(crate) fn fail(&self, reason: StopReason) {
-        let life = self.life_number();
-        self.fail_life(life, reason);
-    }
-
-    /// As `fail`, unless the life of that number is over.
-    pub(crate) fn fail_life(&self, life: u32, reason: StopReason) {
-        self.order_life(life, |state| {
-            state.failure.get_or_insert_with(|| Box::new(reason));
-        });
-    }
-
-    fn order_life(&self, life: u32, note: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        if state.lives != life {
-            return;
+    /// Ends a life after the handlers that run now, unless it has ended already. Without a supervisor that is the end.
+    pub(crate) fn finish(&self, life: u32) {
+        let state = self.state();
+        if state.lives == life && state.is_living {
+            self.orders.fetch_or(self.finish_order() as u8, Ordering::AcqRel); // under the lock, as in `fail`
+            drop(state);
+            self.wake();
         }
-        note(&mut state);
-        // Under the lock: the life cannot end between the look and the order.
-        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
-        drop(state);
-        self.wake();
-    }
-
-    fn finishing(&self) -> Order {
-        if self.supervised { Order::Finish } else { Order::Stop }
     }
 
     /// Takes back what ended the life before, so that another may begin. Called by the supervisor before it says the word:
     /// what it orders afterwards is for the new life, even before that has begun.
     pub(crate) fn renew(&self) {
-        let mut state = self.state();
-        state.failure = None;
         self.orders.fetch_and(FINAL, Ordering::AcqRel);
     }
 
-    /// Something that this instance is linked with has ended. A failure ends this life too.
-    pub(crate) fn linked_ended(&self, other: &Address, reason: &StopReason) {
-        if reason.is_failure() {
-            self.fail(StopReason::Error(format!("linked with {other}, which {reason}")));
+    fn finish_order(&self) -> Order {
+        if self.supervised { Order::Finish } else { Order::Stop }
+    }
+
+    /// Ends a life as a failure, after the handlers that run now, unless it has ended already.
+    pub(crate) fn fail(&self, life: u32, reason: StopReason) {
+        let mut state = self.state();
+        if state.lives != life || !state.is_living {
+            return;
         }
+        state.failure.get_or_insert_with(|| Box::new(reason));
+        // Under the lock, so that the order and the watchers' word are for this life and no other.
+        self.orders.fetch_or(self.finish_order() as u8, Ordering::AcqRel);
+        self.watchers.doom();
+        drop(state);
+        self.wake();
     }
 
     /// Whether it was told to begin no further message.
@@ -263,20 +262,29 @@ impl Core {
 
 /// The instance's own side.
 impl Core {
-    /// Whether a life may begin: not when it was told to end for good meanwhile.
-    pub(crate) fn may_live(&self) -> bool {
-        self.orders() & FINAL == 0
+    /// Begins a life, unless it was told to end for good meanwhile.
+    pub(crate) fn begin_life(&self) -> bool {
+        let mut state = self.state();
+        state.is_living = self.orders() & FINAL == 0;
+        state.is_living
     }
 
     /// Ends whatever hangs on the present life.
     pub(crate) fn end_life(&self) {
         let mut state = self.state();
         state.lives = state.lives.wrapping_add(1);
-        let life = state.life.take();
+        state.is_living = false;
+        let (life, _failure) = (state.life.take(), state.failure.take());
         drop(state);
         if let Some(life) = life {
             life.cancel();
         }
+    }
+
+    /// Runs `f` with the number of the present life and the place of what it watches, under the lock.
+    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(u32, &mut Option<Box<Watched>>) -> T) -> T {
+        let state = &mut *self.state();
+        f(state.lives, &mut state.watched)
     }
 
     /// Wakes the instance's task.
@@ -304,11 +312,15 @@ impl Core {
 
     /// Everything about the end is done.
     pub(crate) fn mark_done(&self) {
-        self.done.cancel();
+        self.is_done.store(true, Ordering::Release);
+        self.done.notify_waiters();
     }
 
     /// Ends when the instance has ended for good and every caller is answered. Cancel safe.
     pub(crate) async fn ended(&self) {
-        self.done.cancelled().await;
+        let done = self.done.notified(); // before the look: from here on it misses nothing
+        if !self.is_done.load(Ordering::Acquire) {
+            done.await;
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::event::DeadLetterReason;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Item, Message};
+use crate::service::message::{Item, Message, Parcel};
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -31,9 +31,9 @@ fn batch_of(capacity: usize) -> usize {
 pub(crate) struct Inbox<M: Message> {
     local: Arc<Local<M>>,
     /// `None` once closed.
-    queue: Option<mpsc::Receiver<Item<M>>>,
+    queue: Option<mpsc::Receiver<Parcel<M>>>,
     /// Taken out of the queue and not yet begun, the next one last.
-    taken: Vec<Item<M>>,
+    taken: Vec<Parcel<M>>,
     batch: usize,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
@@ -43,7 +43,7 @@ pub(crate) struct Inbox<M: Message> {
 const GRACE: Duration = Duration::from_millis(50);
 
 impl<M: Message> Inbox<M> {
-    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Item<M>>) -> Self {
+    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Parcel<M>>) -> Self {
         let batch = batch_of(local.capacity());
         Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
     }
@@ -59,23 +59,23 @@ impl<M: Message> Inbox<M> {
             return Poll::Ready(None);
         }
         // The handlers that this one was re-entrant to may have ended meanwhile.
-        if let Some(envelope) = self.local.pop_reentrant() {
-            self.taken.push(Item::Envelope(envelope));
+        if let Some(parcel) = self.local.pop_reentrant() {
+            self.taken.push(parcel);
         }
         if self.taken.is_empty() {
             ready!(self.poll_take(cx));
         }
-        Poll::Ready(self.taken.last().map(Item::is_exclusive))
+        Poll::Ready(self.taken.last().map(|parcel| parcel.is_exclusive()))
     }
 
     /// Takes what is next, if something is.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Item<M>> {
+    pub(crate) fn pop(&mut self) -> Option<Parcel<M>> {
         self.taken.pop()
     }
 
     /// The next message that must begin beside the running handlers.
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if self.local.core().is_stopping() { None } else { self.local.pop_reentrant() }
     }
 
@@ -90,7 +90,7 @@ impl<M: Message> Inbox<M> {
             while let Ok(item) = queue.try_recv() {
                 self.taken.push(item);
             }
-            self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
+            self.taken.extend(self.local.take_downs());
         }
         if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
             if !self.local.core().is_draining() {
@@ -116,10 +116,10 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn refuse_queued(&mut self) {
         let mut letters = DeadLetters::default();
         for item in self.taken.drain(..).rev() {
-            letters.bury(item);
+            letters.bury(*item);
         }
         while let Some(Ok(item)) = self.queue.as_mut().map(mpsc::Receiver::try_recv) {
-            letters.bury(item);
+            letters.bury(*item);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -127,8 +127,8 @@ impl<M: Message> Inbox<M> {
     /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended.
     pub(crate) fn refuse_reentrant(&self) {
         let mut letters = DeadLetters::default();
-        while let Some(envelope) = self.local.pop_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        while let Some(parcel) = self.local.pop_reentrant() {
+            letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -142,7 +142,7 @@ impl<M: Message> Inbox<M> {
             self.local.host().tasks.spawn(async move {
                 let mut letters = DeadLetters::default();
                 while let Some(item) = stragglers.recv().await {
-                    letters.bury(item);
+                    letters.bury(*item);
                 }
                 letters.publish::<M>(&host);
             });
@@ -155,19 +155,20 @@ impl<M: Message> Inbox<M> {
     }
 
     /// Answers what is there. Gives the queue back if more may come.
-    fn drain(&mut self) -> Option<mpsc::Receiver<Item<M>>> {
+    fn drain(&mut self) -> Option<mpsc::Receiver<Parcel<M>>> {
         let mut queue = self.queue.take()?;
         queue.close();
         let mut letters = DeadLetters::default();
         for item in std::mem::take(&mut self.taken).into_iter().rev() {
-            letters.bury(item);
+            letters.bury(*item);
         }
-        for envelope in self.local.end_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        for parcel in self.local.end_reentrant() {
+            letters.bury(*parcel);
         }
+        drop(self.local.take_downs()); // the end was noted above: no more come
         let stragglers = loop {
             match queue.try_recv() {
-                Ok(item) => letters.bury(item),
+                Ok(item) => letters.bury(*item),
                 Err(TryRecvError::Disconnected) => break None,
                 Err(TryRecvError::Empty) => break Some(queue),
             }

@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::event::Down;
+use crate::event::{Down, StopReason};
 use crate::id::Address;
-use crate::port::WatchId;
+use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
 use crate::service::host::Host;
-use crate::service::message::{Envelope, Item, Message};
+use crate::service::message::{Envelope, Item, Message, Parcel};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {
     core: Arc<Core>,
-    queue: mpsc::Sender<Item<M>>,
+    queue: mpsc::Sender<Parcel<M>>,
     /// Guards what must not wait in the queue.
     aside: Mutex<Aside<M>>,
     /// Whether there may be any: most instances never see one, and then nobody locks.
@@ -31,9 +31,9 @@ pub(crate) struct Local<M> {
 /// What does not go through the queue.
 struct Aside<M> {
     /// Messages that begin beside the running handlers: see [`crate::service::chain`].
-    reentrant: VecDeque<Envelope<M>>,
+    reentrant: VecDeque<Parcel<M>>,
     /// Ends of what the instance watches, for which the queue had no room: at most as many as it watches.
-    downs: Vec<Box<(WatchId, Down)>>,
+    downs: Vec<Parcel<M>>,
 }
 
 impl<M> Default for Aside<M> {
@@ -66,7 +66,7 @@ impl<M> Local<M> {
 }
 
 impl<M: Message> Local<M> {
-    pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Item<M>>, capacity: usize) -> Self {
+    pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Parcel<M>>, capacity: usize) -> Self {
         let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, capacity }
     }
@@ -78,27 +78,28 @@ impl<M: Message> Local<M> {
 
     /// Puts a message into the queue if there is room.
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        self.queue.try_send(Item::Envelope(envelope)).map_err(|refused| match refused {
-            TrySendError::Full(item) => Refused::Full(sent_back(item)),
-            TrySendError::Closed(item) => Refused::Closed(sent_back(item)),
+        self.queue.try_send(Box::new(Item::Envelope(envelope))).map_err(|refused| match refused {
+            TrySendError::Full(parcel) => Refused::Full(sent_back(parcel)),
+            TrySendError::Closed(parcel) => Refused::Closed(sent_back(parcel)),
         })
     }
 
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
     /// answers its caller. One that the mailbox closed before comes back.
     pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
-        self.queue.send(Item::Envelope(envelope)).await.map_err(|refused| sent_back(refused.0))
+        self.queue.send(Box::new(Item::Envelope(envelope))).await.map_err(|refused| sent_back(refused.0))
     }
 
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
     /// what finds no room waits beside the queue.
     pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
-        let Err(TrySendError::Full(Item::Down(down))) =
-            self.queue.try_send(Item::Down(Box::new((watch, down))))
-        else {
+        let Err(TrySendError::Full(down)) = self.queue.try_send(Box::new(Item::Down(watch, down))) else {
             return; // taken in, or the instance has ended
         };
         let mut aside = self.aside();
+        if self.core.has_ended() {
+            return;
+        }
         aside.downs.push(down);
         self.any_downs.store(true, Ordering::Release); // under the lock, as in `take_downs`
         drop(aside);
@@ -111,7 +112,7 @@ impl<M: Message> Local<M> {
         self.any_downs.load(Ordering::Acquire)
     }
 
-    pub(crate) fn take_downs(&self) -> Vec<Box<(WatchId, Down)>> {
+    pub(crate) fn take_downs(&self) -> Vec<Parcel<M>> {
         let mut aside = self.aside();
         self.any_downs.store(false, Ordering::Release); // under the lock, as in `push_down`
         std::mem::take(&mut aside.downs)
@@ -126,14 +127,14 @@ impl<M: Message> Local<M> {
         if aside.reentrant.len() >= MAX_REENTRANT {
             return Err(Refused::Full(envelope));
         }
-        aside.reentrant.push_back(envelope);
+        aside.reentrant.push_back(Box::new(Item::Envelope(envelope)));
         self.any_reentrant.store(true, Ordering::Release);
         drop(aside);
         self.core.wake();
         Ok(())
     }
 
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if !self.any_reentrant.load(Ordering::Acquire) {
             return None;
         }
@@ -144,15 +145,15 @@ impl<M: Message> Local<M> {
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.
-    pub(crate) fn end_reentrant(&self) -> VecDeque<Envelope<M>> {
+    pub(crate) fn end_reentrant(&self) -> VecDeque<Parcel<M>> {
         let mut aside = self.aside();
         self.core.mark_ended(); // under the lock: a push either is taken here or sees the end
         std::mem::take(&mut aside.reentrant)
     }
 
     /// This instance without its messages' type, from which `downcast` leads back.
-    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(self) as Arc<dyn Any + Send + Sync>
+    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Mailbox> {
+        Arc::clone(self) as Arc<dyn Mailbox>
     }
 
     fn aside(&self) -> MutexGuard<'_, Aside<M>> {
@@ -160,11 +161,33 @@ impl<M: Message> Local<M> {
     }
 }
 
+/// An instance, whatever messages it speaks.
+pub(crate) trait Mailbox: Any + Watcher {
+    /// Takes back what [`Watcher::down`] has put beside the queue.
+    fn forget_down(&self, watch: WatchId);
+}
+
+impl<M: Message> Mailbox for Local<M> {
+    fn forget_down(&self, watch: WatchId) {
+        if self.has_downs() {
+            self.aside().downs.retain(|down| !matches!(**down, Item::Down(of, _) if of == watch));
+        }
+    }
+}
+
+impl<M: Message> Watcher for Local<M> {
+    fn down(&self, watch: WatchId, reason: StopReason) {
+        if let Some(down) = self.core.hear(watch, reason) {
+            self.push_down(watch, down);
+        }
+    }
+}
+
 /// The message that a queue did not take.
-fn sent_back<M>(item: Item<M>) -> Envelope<M> {
-    match item {
+fn sent_back<M>(parcel: Parcel<M>) -> Envelope<M> {
+    match *parcel {
         Item::Envelope(envelope) => envelope,
-        Item::Down(_) => unreachable!("what comes back is what was sent"),
+        Item::Down(..) => unreachable!("what comes back is what was sent"),
     }
 }
 

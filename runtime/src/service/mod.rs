@@ -10,7 +10,7 @@
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
-//! | `watchers` | who is told of an instance's end |
+//! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
@@ -38,4 +38,6 @@ pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
 pub(crate) mod timer;
+pub(crate) mod watch;
+pub(crate) mod watched;
 pub(crate) mod watchers;
