@@ -27,7 +27,7 @@ impl Target {
         if number % 31 == 17 {
             boom();
         }
-        if number % 7 == 0 {
+        if number.is_multiple_of(7) {
             tokio::task::yield_now().await;
         }
     }
