@@ -203,7 +203,7 @@ impl Context {
     /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`, unless a
     /// supervisor begins another life.
     pub fn stop(&self) {
-        self.scope.core.finish(self.life);
+        self.scope.core.finish_life(self.life);
     }
 
     /// Watches what a handle leads to: `#[on_down]` runs once for each instance when it ends, with a [`Down`](crate::Down)

@@ -180,24 +180,27 @@ impl Core {
         self.wake();
     }
 
-    /// Ends a life after the handlers that run now, unless it has ended already. Without a supervisor that is the end.
-    pub(crate) fn finish(&self, life: u32) {
+    /// Ends the life of that number, unless it is over, after the handlers that run now. Without a supervisor that is the
+    /// end. An order of one life must not reach the next.
+    pub(crate) fn finish_life(&self, life: u32) {
         let state = self.state();
-        if state.lives == life && state.is_living {
-            self.orders.fetch_or(self.finish_order() as u8, Ordering::AcqRel); // under the lock, as in `fail`
-            drop(state);
-            self.wake();
+        if state.lives != life {
+            return;
         }
+        // Under the lock: the life cannot end between the look and the order.
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
+        drop(state);
+        self.wake();
+    }
+
+    fn finishing(&self) -> Order {
+        if self.supervised { Order::Finish } else { Order::Stop }
     }
 
     /// Takes back what ended the life before, so that another may begin. Called by the supervisor before it says the word:
     /// what it orders afterwards is for the new life, even before that has begun.
     pub(crate) fn renew(&self) {
         self.orders.fetch_and(FINAL, Ordering::AcqRel);
-    }
-
-    fn finish_order(&self) -> Order {
-        if self.supervised { Order::Finish } else { Order::Stop }
     }
 
     /// Ends a life as a failure, after the handlers that run now, unless it has ended already.
@@ -208,7 +211,7 @@ impl Core {
         }
         state.failure.get_or_insert_with(|| Box::new(reason));
         // Under the lock, so that the order and the watchers' word are for this life and no other.
-        self.orders.fetch_or(self.finish_order() as u8, Ordering::AcqRel);
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
         self.watchers.doom();
         drop(state);
         self.wake();
@@ -262,7 +265,7 @@ impl Core {
 
 /// The instance's own side.
 impl Core {
-    /// Begins a life, unless it was told to end for good meanwhile.
+    /// Begins another life, unless it was told to end for good meanwhile.
     pub(crate) fn begin_life(&self) -> bool {
         let mut state = self.state();
         state.is_living = self.orders() & FINAL == 0;

@@ -259,8 +259,7 @@ impl<S: Service> End<S> {
         core.watchers().fire(&self.reason);
         let (word, next) = oneshot::channel();
         let (waits, ends) = oneshot::channel();
-        let ended = Ended { reason: self.reason.clone(), next: word, waits: ends };
-        self.ended.take()?.send(ended).ok()?;
+        self.ended.take()?.send(Ended { reason: self.reason.clone(), next: word, waits: ends }).ok()?;
         Some(Word { next, waits })
     }
 

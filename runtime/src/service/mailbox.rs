@@ -93,7 +93,7 @@ impl<M: Message> Local<M> {
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
     /// what finds no room waits beside the queue.
     pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
-        let Err(TrySendError::Full(down)) = self.queue.try_send(Box::new(Item::Down(watch, down))) else {
+        let Err(TrySendError::Full(down)) = self.queue.try_send(Box::new(Item::Down(watch, Box::new(down)))) else {
             return; // taken in, or the instance has ended
         };
         let mut aside = self.aside();

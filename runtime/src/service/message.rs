@@ -225,7 +225,7 @@ pub(crate) enum Item<M> {
     /// A message.
     Envelope(Envelope<M>),
     /// Something that the instance watches has ended.
-    Down(WatchId, Down),
+    Down(WatchId, Box<Down>),
 }
 
 impl<M: Message> Item<M> {

@@ -101,7 +101,7 @@ async fn serve_down<S: Service>(
     let Item::Down(_watch, down) = *parcel else { return None };
     let scope = Scope::new(core, &ON_DOWN, Meta::default());
     let context = scope.context();
-    let hook = dispatch::hook(scope, service.on_down(&context, down));
+    let hook = dispatch::hook(scope, service.on_down(&context, *down));
     let hook = hook.map(|ended| Outcome::of_hook(ended.err()));
     Alone { handler: Some(hook), inbox }.await
 }

@@ -126,7 +126,7 @@ async fn orders_of_a_life_do_not_reach_the_next() {
     let mut life = child.begin();
     (&mut life.started).await.unwrap().unwrap();
     core.fail(0, StopReason::Panicked("long ago".to_owned()));
-    core.finish(0);
+    core.finish_life(0);
     assert!(time::timeout(Duration::from_secs(60), &mut life.ended).await.is_none(), "it goes on");
     core.fail(1, StopReason::Panicked("now".to_owned()));
     assert_eq!(end_of(&mut child, life).await, StopReason::Panicked("now".to_owned()));
