@@ -14,6 +14,7 @@ enum Where {
     Drop,
     Task,
     Timer,
+    Down,
 }
 
 #[derive(Clone, Default)]
@@ -43,6 +44,12 @@ impl Clumsy {
         self.fault.strike(Where::Stop);
     }
 
+    #[on_down]
+    fn heard(&mut self, down: Down) {
+        assert_eq!(down.reason, StopReason::Normal);
+        self.fault.strike(Where::Down);
+    }
+
     pub fn life(&self) -> u32 {
         self.life
     }
@@ -67,6 +74,13 @@ impl Clumsy {
         });
     }
 
+    /// Watches one that ends at once.
+    pub fn watch_it(&mut self, context: &Context) {
+        let other = context.node().spawn(Clumsy { fault: Fault::default(), life: 1 });
+        context.watch(&other);
+        other.finish().try_send().unwrap();
+    }
+
     pub fn finish(&self, context: &Context) {
         context.stop();
     }
@@ -86,6 +100,7 @@ async fn a_panic_anywhere_is_a_failure_of_one_life_and_the_next_one_answers() {
         (Where::Drop, 2),
         (Where::Task, 2),
         (Where::Timer, 2),
+        (Where::Down, 2),
         // In the life after one that was cut off.
         (Where::Factory, 3),
         (Where::Start, 3),
@@ -111,6 +126,7 @@ async fn a_panic_anywhere_is_a_failure_of_one_life_and_the_next_one_answers() {
             Where::Stop | Where::Drop => clumsy.finish().await.unwrap(),
             Where::Task => clumsy.spawn_it().await.unwrap(),
             Where::Timer => clumsy.time_it().await.unwrap(),
+            Where::Down => clumsy.watch_it().await.unwrap(),
             Where::Factory | Where::Start => node.abort(&clumsy).unwrap(),
         }
         wait(Duration::from_millis(2)).await;

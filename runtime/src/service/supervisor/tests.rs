@@ -17,12 +17,14 @@ use crate::service::life::{Ended, Life};
 use crate::supervision::{Intensity, Restart, Strategy};
 use crate::time;
 
-struct Target(u32);
+struct Target {
+    answer: u32,
+}
 
 #[service]
 impl Target {
     pub fn answer(&self) -> u32 {
-        self.0
+        self.answer
     }
 }
 
@@ -39,7 +41,7 @@ fn instance(host: &Arc<Host>) -> (Child, Arc<Mutex<Option<Arc<Core>>>>) {
     let (host, begun) = (Arc::clone(host), Arc::default());
     let begun_here: Arc<Mutex<Option<Arc<Core>>>> = Arc::clone(&begun);
     let begin = move |first| {
-        let factory = Arc::new(Mutex::new(|| Target(42)));
+        let factory = Arc::new(Mutex::new(|| Target { answer: 42 }));
         let local = instance::start_supervised(&host, "target".into(), factory, None, first);
         *begun_here.lock().unwrap() = Some(Arc::clone(local.core()));
         Arc::clone(local.core()) as _
