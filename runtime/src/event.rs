@@ -156,8 +156,8 @@ pub struct Down {
 pub struct Counters {
     /// Messages that reached nobody: see [`DeadLetter`].
     pub dead_letters: u64,
-    /// Those of them that were dropped because the deadline had passed or the caller had given up.
-    pub expired: u64,
+    /// Messages that were too late, or whose caller had given up, by the phase in which that was seen.
+    pub expired: Expired,
     /// Handlers and hooks that panicked.
     pub panics: u64,
     /// Instances that were started.
@@ -168,4 +168,48 @@ pub struct Counters {
     pub restarts: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
+}
+
+/// How many messages were too late in each phase of their way. Part of [`Counters`].
+///
+/// A message is counted once, in the first phase that sees it, on the node that this phase belongs to: `send` on the
+/// caller's, the others on the callee's. But for `reply` its handler did not run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expired {
+    /// The deadline passed before the message was handed over: before it was made, or while it waited for room in a
+    /// mailbox or on a connection. Sends are counted too, by their timeout.
+    pub send: u64,
+    /// The deadline had passed when a request that came over the network had been read. A dead letter.
+    pub receive: u64,
+    /// The deadline had passed when the instance took the message out of its mailbox; or its caller had given up before
+    /// the deadline, which is seen when the handler is about to begin. A dead letter.
+    pub dispatch: u64,
+    /// The message was taken out of the mailbox in time, and its deadline passed before the first poll of its handler: it
+    /// waited for those that ran. A dead letter.
+    pub invoke: u64,
+    /// The handler gave its value, and nobody waited for it any more.
+    pub reply: u64,
+}
+
+impl Expired {
+    /// All phases together.
+    pub fn total(&self) -> u64 {
+        self.send + self.receive + self.dispatch + self.invoke + self.reply
+    }
+}
+
+/// The phases of [`Expired`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Send,
+    Receive,
+    Dispatch,
+    Invoke,
+    Reply,
+}
+
+impl Phase {
+    /// How many phases there are.
+    pub(crate) const COUNT: usize = 5;
 }

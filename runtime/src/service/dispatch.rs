@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 
 use crate::error::CallError;
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::reply::Reply;
 
@@ -156,7 +156,14 @@ fn late<T>(scope: &Scope, reply: &Reply<T>) -> Option<Late> {
 
 #[cold]
 fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
-    let handler = scope.handler();
+    let (handler, host) = (scope.handler(), scope.core().host());
+    let now = host.deadlines.now();
+    let phase = match why {
+        // Its deadline had not passed when it was taken out of the mailbox.
+        _ if scope.deadline().is_some_and(|deadline| deadline <= now) => Phase::Invoke,
+        Late::Expired => Phase::Invoke,
+        Late::Abandoned => Phase::Dispatch,
+    };
     match (reply, why) {
         (Some(reply), Late::Expired) => {
             reply.fail(CallError::Expired(
@@ -166,7 +173,8 @@ fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
         (Some(reply), Late::Abandoned) => reply.dismiss(),
         (None, _) => {}
     }
-    scope.core().host().dead_letter(handler, true, DeadLetterReason::Expired);
+    host.count_expired(phase);
+    host.dead_letter(handler, true, DeadLetterReason::Expired);
 }
 
 #[inline]
@@ -177,7 +185,11 @@ fn finish<T>(
 ) -> Outcome {
     match (result, reply) {
         (Ok(value), Some(reply)) => {
-            reply.send(value);
+            if !reply.answer(value)
+                && let Some(scope) = scope
+            {
+                scope.core().host().count_expired(Phase::Reply);
+            }
             Outcome::DONE
         }
         (Ok(_), None) => Outcome::DONE,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
+use crate::event::{Counters, DeadLetter, DeadLetterReason, Event, Expired, Phase};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
@@ -51,7 +51,8 @@ pub(crate) struct Resident {
 #[derive(Debug, Default)]
 struct Counts {
     dead_letters: AtomicU64,
-    expired: AtomicU64,
+    /// By [`Phase`].
+    expired: [AtomicU64; Phase::COUNT],
     panics: AtomicU64,
     instances_started: AtomicU64,
     instances_ended: AtomicU64,
@@ -132,9 +133,6 @@ impl Host {
         match &event {
             Event::DeadLetter(letter) => {
                 self.counts.dead_letters.fetch_add(letter.count, Ordering::Relaxed);
-                if letter.reason == DeadLetterReason::Expired {
-                    self.counts.expired.fetch_add(letter.count, Ordering::Relaxed);
-                }
                 let DeadLetter { handler, reason, count, .. } = letter;
                 tracing::debug!(handler, ?reason, count, "dead letter");
             }
@@ -173,6 +171,11 @@ impl Host {
         self.publish(Event::DeadLetter(DeadLetter { handler, call, reason, count }));
     }
 
+    /// Counts a message that was too late.
+    pub(crate) fn count_expired(&self, phase: Phase) {
+        self.counts.expired[phase as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_panic(&self) {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -185,12 +188,23 @@ impl Host {
         let counts = &self.counts;
         Counters {
             dead_letters: counts.dead_letters.load(Ordering::Relaxed),
-            expired: counts.expired.load(Ordering::Relaxed),
+            expired: self.expired(),
             panics: counts.panics.load(Ordering::Relaxed),
             instances_started: counts.instances_started.load(Ordering::Relaxed),
             instances_ended: counts.instances_ended.load(Ordering::Relaxed),
             restarts: counts.restarts.load(Ordering::Relaxed),
             refused_connections: counts.refused_connections.load(Ordering::Relaxed),
+        }
+    }
+
+    fn expired(&self) -> Expired {
+        let count = |phase: Phase| self.counts.expired[phase as usize].load(Ordering::Relaxed);
+        Expired {
+            send: count(Phase::Send),
+            receive: count(Phase::Receive),
+            dispatch: count(Phase::Dispatch),
+            invoke: count(Phase::Invoke),
+            reply: count(Phase::Reply),
         }
     }
 }

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Sleep;
 
-use crate::event::DeadLetterReason;
+use crate::error::CallError;
+use crate::event::{DeadLetterReason, Phase};
+use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message};
@@ -92,15 +94,21 @@ impl<M: Message> Inbox<M> {
             }
             self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
         }
-        if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
-            if !self.local.core().is_draining() {
-                return Poll::Pending;
+        loop {
+            if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
+                if !self.local.core().is_draining() {
+                    return Poll::Pending;
+                }
+                let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
+                return grace.as_mut().poll(cx);
             }
-            let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
-            return grace.as_mut().poll(cx);
+            let is_end = self.taken.is_empty();
+            answer_late(&self.local, &mut self.taken);
+            if is_end || !self.taken.is_empty() {
+                self.taken.reverse();
+                return Poll::Ready(());
+            }
         }
-        self.taken.reverse();
-        Poll::Ready(())
     }
 
     /// Closes if the instance was told to end for good: what waits is answered at once, beside the running handlers.
@@ -174,6 +182,36 @@ impl<M: Message> Inbox<M> {
         };
         letters.publish::<M>(self.local.host());
         stragglers
+    }
+}
+
+/// Answers what was taken out of the mailbox past its deadline. The clock is read once for all of it, and not at all for
+/// callers of this node whose deadline is [far](crate::service::deadlines::Deadlines::is_far).
+#[inline]
+fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>) {
+    let deadlines = &local.host().deadlines;
+    let may_be_late = |item: &Item<M>| {
+        item.deadline().is_some_and(|deadline| !(item.is_from_here() && deadlines.is_far(deadline)))
+    };
+    if taken.iter().any(may_be_late) {
+        let now = deadlines.now();
+        if taken.iter().any(|item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+            refuse_late(local, taken, now);
+        }
+    }
+}
+
+#[cold]
+fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>, now: Tick) {
+    let host = local.host();
+    for item in taken.extract_if(.., |item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+        let Item::Envelope(Envelope { message, .. }) = item else { continue };
+        let handler = format!("{}.{}", M::INTERFACE, message.method().name());
+        message.fail(CallError::Expired(
+            format!("`{handler}` waited in its mailbox past its deadline").into(),
+        ));
+        host.count_expired(Phase::Dispatch);
+        host.dead_letter(handler, true, DeadLetterReason::Expired);
     }
 }
 

@@ -233,6 +233,24 @@ impl<M: Message> Item<M> {
             Self::Down(_) => true,
         }
     }
+
+    /// When it is too late to begin, if that ever is.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<Tick> {
+        match self {
+            Self::Envelope(envelope) => envelope.meta.deadline,
+            Self::Down(_) => None,
+        }
+    }
+
+    /// Whether it comes from this node.
+    #[inline]
+    pub(crate) fn is_from_here(&self) -> bool {
+        match self {
+            Self::Envelope(envelope) => matches!(envelope.meta.caller, Caller::Here),
+            Self::Down(_) => true,
+        }
+    }
 }
 
 /// A message on its way to an instance, with what travels beside it.
