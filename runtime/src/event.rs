@@ -86,6 +86,8 @@ pub enum DeadLetterReason {
     NoInstance,
     /// The mailbox was full when the message came over the network; for an item of a topic, the connection was full.
     Overloaded,
+    /// A newer message took its place in a full mailbox, whose setting is `overflow = "drop_oldest"`. Only sends are.
+    Displaced,
     /// The method or its signature is not known here, or the arguments did not decode; for an item of a topic, the other
     /// node's items are of another type.
     Undecodable,
@@ -156,6 +158,8 @@ pub struct Down {
 pub struct Counters {
     /// Messages that reached nobody: see [`DeadLetter`].
     pub dead_letters: u64,
+    /// Sends that were dropped to make room for newer messages: [`DeadLetterReason::Displaced`].
+    pub displaced: u64,
     /// Messages that were too late, or whose caller had given up, by the phase in which that was seen.
     pub expired: Expired,
     /// Handlers and hooks that panicked.

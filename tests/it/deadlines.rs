@@ -1,5 +1,8 @@
 //! Every call ends: by its deadline plus 100 ms, whatever its callee does, and what is too late is never begun.
 
+mod chains;
+mod phases;
+
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -53,6 +53,10 @@ impl Settings {
         Self { mailbox: messages, ..self }
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.mailbox.max(1)
+    }
+
     /// How many `&self` handlers of an instance may run at once. At least 1; 64 by default.
     #[must_use]
     pub const fn concurrency(self, handlers: usize) -> Self {

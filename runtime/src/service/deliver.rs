@@ -99,9 +99,7 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             Ok(()) => {}
             // The answer goes first: what the dropped message answers then comes too late.
             Err(Refused::Full(_envelope)) => {
-                let address = self.local.address();
-                let detail = format!("the mailbox of {address} is full ({} messages)", self.local.capacity());
-                answer.refuse(&CallError::Overloaded(detail.into()), DeadLetterReason::Overloaded);
+                answer.refuse(&self.local.full(), DeadLetterReason::Overloaded);
             }
             Err(Refused::Closed(_envelope)) => {
                 answer.refuse(&self.local.core().stopped_error(), DeadLetterReason::Stopped);

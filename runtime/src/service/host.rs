@@ -51,6 +51,7 @@ pub(crate) struct Resident {
 #[derive(Debug, Default)]
 struct Counts {
     dead_letters: AtomicU64,
+    displaced: AtomicU64,
     /// By [`Phase`].
     expired: [AtomicU64; Phase::COUNT],
     panics: AtomicU64,
@@ -133,6 +134,9 @@ impl Host {
         match &event {
             Event::DeadLetter(letter) => {
                 self.counts.dead_letters.fetch_add(letter.count, Ordering::Relaxed);
+                if letter.reason == DeadLetterReason::Displaced {
+                    self.counts.displaced.fetch_add(letter.count, Ordering::Relaxed);
+                }
                 let DeadLetter { handler, reason, count, .. } = letter;
                 tracing::debug!(handler, ?reason, count, "dead letter");
             }
@@ -188,6 +192,7 @@ impl Host {
         let counts = &self.counts;
         Counters {
             dead_letters: counts.dead_letters.load(Ordering::Relaxed),
+            displaced: counts.displaced.load(Ordering::Relaxed),
             expired: self.expired(),
             panics: counts.panics.load(Ordering::Relaxed),
             instances_started: counts.instances_started.load(Ordering::Relaxed),

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Sleep;
 
 use crate::error::CallError;
@@ -19,6 +18,7 @@ use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message};
+use crate::service::queue::Exit;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -33,7 +33,7 @@ fn batch_of(capacity: usize) -> usize {
 pub(crate) struct Inbox<M: Message> {
     local: Arc<Local<M>>,
     /// `None` once closed.
-    queue: Option<mpsc::Receiver<Item<M>>>,
+    queue: Option<Exit<M>>,
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Item<M>>,
     batch: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Inbox<M: Message> {
 const GRACE: Duration = Duration::from_millis(50);
 
 impl<M: Message> Inbox<M> {
-    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Item<M>>) -> Self {
+    pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
         Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
     }
@@ -89,13 +89,13 @@ impl<M: Message> Inbox<M> {
         }
         // Before the queue gives up places: what came before these ends found no room, so all of it is in the queue.
         if self.local.has_downs() {
-            while let Ok(item) = queue.try_recv() {
+            while let Some(item) = queue.pop() {
                 self.taken.push(item);
             }
             self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
         }
         loop {
-            if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
+            if self.taken.is_empty() && queue.poll_take(cx, &mut self.taken, self.batch).is_pending() {
                 if !self.local.core().is_draining() {
                     return Poll::Pending;
                 }
@@ -126,7 +126,7 @@ impl<M: Message> Inbox<M> {
         for item in self.taken.drain(..).rev() {
             letters.bury(item);
         }
-        while let Some(Ok(item)) = self.queue.as_mut().map(mpsc::Receiver::try_recv) {
+        while let Some(item) = self.queue.as_mut().and_then(Exit::pop) {
             letters.bury(item);
         }
         letters.publish::<M>(self.local.host());
@@ -173,13 +173,7 @@ impl<M: Message> Inbox<M> {
         for envelope in self.local.end_reentrant() {
             letters.bury(Item::Envelope(envelope));
         }
-        let stragglers = loop {
-            match queue.try_recv() {
-                Ok(item) => letters.bury(item),
-                Err(TryRecvError::Disconnected) => break None,
-                Err(TryRecvError::Empty) => break Some(queue),
-            }
-        };
+        let stragglers = queue.empty(|item| letters.bury(item));
         letters.publish::<M>(self.local.host());
         stragglers
     }
@@ -207,9 +201,8 @@ fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>, now: Tick
     for item in taken.extract_if(.., |item| item.deadline().is_some_and(|deadline| deadline <= now)) {
         let Item::Envelope(Envelope { message, .. }) = item else { continue };
         let handler = format!("{}.{}", M::INTERFACE, message.method().name());
-        message.fail(CallError::Expired(
-            format!("`{handler}` waited in its mailbox past its deadline").into(),
-        ));
+        message
+            .fail(CallError::Expired(format!("`{handler}` waited in its mailbox past its deadline").into()));
         host.count_expired(Phase::Dispatch);
         host.dead_letter(handler, true, DeadLetterReason::Expired);
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::config::Queued;
 use crate::error::StartError;
@@ -18,7 +18,7 @@ use crate::event::{Event, StopReason};
 
 use crate::service::context::Scope;
 use crate::service::core::Core;
-use crate::service::definition::{Service, StartFailure};
+use crate::service::definition::{Service, Settings, StartFailure};
 use crate::service::deliver::Deliver;
 use crate::service::dispatch;
 use crate::service::host::{Host, Resident};
@@ -26,6 +26,7 @@ use crate::service::inbox::Inbox;
 use crate::service::life::{Ended, NextLife};
 use crate::service::mailbox::Local;
 use crate::service::message::{Message, Meta, Method, Receiver};
+use crate::service::queue::queue;
 use crate::service::serve::serve;
 
 /// How an instance is reached over the network.
@@ -63,13 +64,13 @@ fn settle<S: Service>(
     supervised: bool,
     reach: Option<Reach<S::Message>>,
 ) -> (Arc<Local<S::Message>>, Inbox<S::Message>) {
-    let capacity = S::SETTINGS.mailbox.max(1);
-    let (sender, receiver) = mpsc::channel(capacity);
+    let settings: &'static Settings = const { &S::SETTINGS };
+    let (entrance, exit) = queue(settings.capacity(), settings.overflow);
     let core = Arc::new(Core::new(host, name, S::Message::INTERFACE, supervised));
-    let local = Arc::new(Local::new(Arc::clone(&core), sender, capacity));
+    let local = Arc::new(Local::new(Arc::clone(&core), entrance, settings));
     core.set_local(Arc::downgrade(&local.erased()));
     host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
-    let inbox = Inbox::new(Arc::clone(&local), receiver);
+    let inbox = Inbox::new(Arc::clone(&local), exit);
     (local, inbox)
 }
 

@@ -233,7 +233,9 @@ impl<M: Message> Item<M> {
             Self::Down(_) => true,
         }
     }
+}
 
+impl<M> Item<M> {
     /// When it is too late to begin, if that ever is.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Tick> {
@@ -241,6 +243,12 @@ impl<M: Message> Item<M> {
             Self::Envelope(envelope) => envelope.meta.deadline,
             Self::Down(_) => None,
         }
+    }
+
+    /// Whether it is a message for whose reply nobody waits.
+    #[inline]
+    pub(crate) fn is_send(&self) -> bool {
+        matches!(self, Self::Envelope(envelope) if envelope.meta.deadline.is_none())
     }
 
     /// Whether it comes from this node.

@@ -6,6 +6,7 @@
 //! | `message`, `reply`, `stub` | what it generates for an interface |
 //! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
+//! | `queue`, `ring` | the two forms of a mailbox's queue |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
@@ -30,8 +31,10 @@ pub(crate) mod life;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod outbound;
+pub(crate) mod queue;
 pub(crate) mod reply;
 pub(crate) mod reroute;
+pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod stub;

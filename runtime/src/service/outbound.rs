@@ -203,6 +203,9 @@ where
             let detail = format!("too many re-entrant calls to {} wait to begin", local.address());
             Tried::Settled(Attempt::Failed(CallError::Overloaded(detail.into())))
         }
+        Err(Refused::Full(envelope)) if !local.waits_for_room() => {
+            Tried::back(envelope.message, local.address(), local.full())
+        }
         // A send by one of the instance's own handlers: it would wait for room that it may itself be keeping.
         Err(Refused::Full(_)) if circle != Circle::None => {
             Tried::Settled(Attempt::Failed(deadlock::<M>(&delivery.chain, local.address(), method)))
