@@ -3,6 +3,8 @@
 //!
 //! Invariant: plain values. How they are published is the node's matter.
 
+use std::time::Duration;
+
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 
 /// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
@@ -56,6 +58,40 @@ pub enum Event {
         service: String,
         /// Why.
         reason: StopReason,
+    },
+    /// A handler, or a hook, has run for longer than its service's `slow`, 1 s by default. Told once of each run.
+    SlowHandler {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// The handler, as `service.method`.
+        handler: String,
+        /// How long it has run by now, or up to 250 ms less.
+        age: Duration,
+    },
+    /// A handler, or a hook, has run for longer than its service's `stuck`, 10 s by default. Told once of each run.
+    StuckHandler {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// The handler, as `service.method`.
+        handler: String,
+        /// How long it has run by now, or up to 250 ms less.
+        age: Duration,
+    },
+    /// As many messages wait in a mailbox as its service's `high_water` says, 80 percent of its bound by default. Told
+    /// again after it was less than half as full.
+    HighWater {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// How many messages wait.
+        waiting: usize,
+        /// How many may.
+        capacity: usize,
     },
     /// Messages reached nobody. A call's caller got an error as well; for a send this is the only trace.
     DeadLetter(DeadLetter),

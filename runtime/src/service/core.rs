@@ -14,10 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::error::CallError;
 use crate::event::StopReason;
 use crate::id::Address;
+use crate::service::definition::Settings;
+use crate::service::gauge::Gauge;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::Message;
+use crate::service::message::{Message, Method};
+use crate::service::turns::Turns;
 use crate::service::watchers::Watchers;
 
 /// What an instance was told to do. Only ever raised within a life.
@@ -57,7 +60,7 @@ impl Order {
 pub(crate) struct Core {
     address: Address,
     service: Arc<str>,
-    interface: &'static str,
+    kind: &'static Kind,
     host: Arc<Host>,
     /// Whether a supervisor decides what follows a life.
     supervised: bool,
@@ -65,10 +68,26 @@ pub(crate) struct Core {
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
+    turns: Turns,
+    gauge: Gauge,
     /// Cancelled when everything about the end is done.
     done: CancellationToken,
     /// The [`Local`] around this core.
-    local: OnceLock<Weak<dyn Any + Send + Sync>>,
+    local: OnceLock<Weak<dyn Mailbox>>,
+}
+
+/// What all instances of a service have in common.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) interface: &'static str,
+    pub(crate) methods: &'static [Method],
+    pub(crate) settings: Settings,
+}
+
+/// A mailbox, whatever messages are in it.
+pub(crate) trait Mailbox: Any + Send + Sync {
+    /// How many messages wait.
+    fn waiting(&self) -> usize;
 }
 
 /// Guards what is touched seldom.
@@ -86,22 +105,19 @@ struct State {
 }
 
 impl Core {
-    pub(crate) fn new(
-        host: &Arc<Host>,
-        service: Arc<str>,
-        interface: &'static str,
-        supervised: bool,
-    ) -> Self {
+    pub(crate) fn new(host: &Arc<Host>, service: Arc<str>, kind: &'static Kind, supervised: bool) -> Self {
         Self {
             address: host.next_address(),
             service,
-            interface,
+            kind,
             host: Arc::clone(host),
             supervised,
             order: AtomicU8::new(Order::Go as u8),
             ended: AtomicBool::new(false),
             state: Mutex::default(),
             watchers: Watchers::default(),
+            turns: Turns::default(),
+            gauge: Gauge::default(),
             done: CancellationToken::new(),
             local: OnceLock::new(),
         }
@@ -119,7 +135,36 @@ impl Core {
 
     /// The name of the interface that the instance speaks.
     pub(crate) fn interface(&self) -> &'static str {
-        self.interface
+        self.kind.interface
+    }
+
+    /// The methods of that interface.
+    pub(crate) fn methods(&self) -> &'static [Method] {
+        self.kind.methods
+    }
+
+    #[inline]
+    pub(crate) fn settings(&self) -> &'static Settings {
+        &self.kind.settings
+    }
+
+    /// Which handlers run.
+    #[inline]
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// How full the mailbox is.
+    #[inline]
+    pub(crate) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    /// Looks how full the mailbox is.
+    pub(crate) fn note_waiting(&self) {
+        if let Some(local) = self.local.get().and_then(Weak::upgrade) {
+            self.gauge.note(self, local.waiting());
+        }
     }
 
     #[inline]
@@ -155,12 +200,12 @@ impl Core {
 
     /// A handle to this instance, if its messages are `M`.
     pub(crate) fn handle<M: Message>(&self) -> Option<Handle<M>> {
-        let local = self.local.get()?.upgrade()?;
+        let local: Arc<dyn Any + Send + Sync> = self.local.get()?.upgrade()?;
         Some(Handle::new(Target::Local(local.downcast::<Local<M>>().ok()?)))
     }
 
     /// Notes the mailbox around this core.
-    pub(crate) fn set_local(&self, local: Weak<dyn Any + Send + Sync>) {
+    pub(crate) fn set_local(&self, local: Weak<dyn Mailbox>) {
         drop(self.local.set(local)); // the core is new: nobody has set this before
     }
 
@@ -249,6 +294,7 @@ impl Core {
         state.lives = state.lives.wrapping_add(1);
         let life = state.life.take();
         drop(state);
+        self.turns.end_all();
         if let Some(life) = life {
             life.cancel();
         }

@@ -16,6 +16,7 @@ use crate::error::CallError;
 use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::reply::Reply;
+use crate::service::turns::Place;
 
 /// How a handler ended.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pin_project! {
         reply: Option<Reply<T>>,
         // Until the caller has given up.
         context: Option<&'c Context>,
-        begun: bool,
+        place: Place,
     }
 }
 
@@ -53,7 +54,7 @@ where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, begun: false }
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, place: Place::Ahead }
 }
 
 /// Runs a handler that takes `&Context`: the context is cancelled when the caller gives up.
@@ -62,7 +63,7 @@ where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), begun: false }
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), place: Place::Ahead }
 }
 
 impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
@@ -73,13 +74,14 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
         let (Some(scope), Some(reply)) = (&this.scope, &mut this.reply) else {
             panic!("a handler was polled after it had ended");
         };
-        if !*this.begun {
-            *this.begun = true;
+        if let Place::Ahead = this.place {
+            *this.place = Place::Current;
             if let Some(refusal) = late(scope, reply) {
                 refuse(scope, this.reply.take(), refusal);
                 return Poll::Ready(Outcome::DONE);
             }
             reply.begin();
+            begin(scope);
         }
         loop {
             let polled = context::enter(this.scope, || {
@@ -89,6 +91,11 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                 Ok(Poll::Ready(value)) => Ok(value),
                 Err(panic) => Err(panic),
                 Ok(Poll::Pending) => {
+                    if let (Place::Current, Some(scope)) = (&this.place, this.scope.as_ref())
+                        && !scope.method().is_exclusive()
+                    {
+                        *this.place = scope.core().turns().set_aside();
+                    }
                     let (Some(context), Some(reply)) = (*this.context, &mut this.reply) else {
                         return Poll::Pending;
                     };
@@ -100,6 +107,9 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                     continue; // the handler may be waiting for just this
                 }
             };
+            if let Some(scope) = this.scope.as_ref() {
+                scope.core().turns().end(*this.place);
+            }
             return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
         }
     }
@@ -112,9 +122,28 @@ pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handle
         return Outcome::DONE;
     }
     reply.begin();
+    begin(&scope);
     let mut scope = Some(scope);
     let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
+    end(scope.as_ref());
     finish(result, Some(reply), scope.as_ref())
+}
+
+/// Shows the watchdog that a handler begins.
+#[inline]
+fn begin(scope: &Scope) {
+    let core = scope.core();
+    if !core.turns().begin(scope.method()) {
+        core.host().watchdog.add(core);
+    }
+}
+
+/// Shows the watchdog that a handler has ended which nothing ran beside.
+#[inline]
+fn end(scope: Option<&Scope>) {
+    if let Some(scope) = scope {
+        scope.core().turns().end(Place::Current);
+    }
 }
 
 /// The answer of the arm that no message reaches: `run_shared` gets only messages with `&self`, `run_exclusive` only
@@ -220,8 +249,10 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 /// Runs a hook, with its panics caught.
 pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output, String> {
+    begin(&scope);
     let mut scope = Some(scope);
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
+    end(scope.as_ref());
     result.map_err(|panic| panic_message(&*panic))
 }

@@ -16,6 +16,7 @@ use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
 use crate::service::tasks::Tasks;
+use crate::service::watchdog::Watchdog;
 
 /// How many events a slow reader of `Node::events` may lag behind.
 const EVENTS: usize = 1024;
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     pub(crate) call_timeout: Duration,
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) tasks: Tasks,
+    pub(crate) watchdog: Arc<Watchdog>,
     /// Set when the node begins to shut down.
     pub(crate) shutting_down: AtomicBool,
     /// Guards the instances that run here. Held for a look or a change, never across a wait.
@@ -63,11 +65,13 @@ struct Counts {
 
 impl Host {
     pub(crate) fn new(node: NodeId, incarnation: Incarnation, call_timeout: Duration) -> Self {
+        let deadlines = Arc::new(Deadlines::new());
         Self {
             node,
             incarnation,
             call_timeout,
-            deadlines: Arc::new(Deadlines::new()),
+            watchdog: Arc::new(Watchdog::new(Arc::clone(&deadlines))),
+            deadlines,
             tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
             residents: Mutex::default(),
@@ -150,6 +154,15 @@ impl Host {
             }
             Event::GaveUp { supervisor, child, reason } => {
                 tracing::error!(node = %self.node, supervisor, child, reason, "gave up");
+            }
+            Event::SlowHandler { address, handler, age, .. } => {
+                tracing::warn!(%address, handler, ?age, "slow handler");
+            }
+            Event::StuckHandler { address, handler, age, .. } => {
+                tracing::error!(%address, handler, ?age, "stuck handler");
+            }
+            Event::HighWater { address, service, waiting, capacity } => {
+                tracing::warn!(%address, service, waiting, capacity, "the mailbox fills");
             }
             Event::PeerRefused { address, reason } => {
                 self.counts.refused_connections.fetch_add(1, Ordering::Relaxed);

@@ -37,6 +37,8 @@ pub(crate) struct Inbox<M: Message> {
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Item<M>>,
     batch: usize,
+    /// From how many messages at once on the mailbox may be at its high-water mark.
+    notable: usize,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
 }
@@ -47,7 +49,8 @@ const GRACE: Duration = Duration::from_millis(50);
 impl<M: Message> Inbox<M> {
     pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
-        Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
+        let notable = batch.min(local.core().settings().high_water_mark());
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
@@ -101,6 +104,10 @@ impl<M: Message> Inbox<M> {
                 }
                 let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
                 return grace.as_mut().poll(cx);
+            }
+            let core = self.local.core();
+            if self.taken.len() >= self.notable || core.gauge().is_high() {
+                core.gauge().note(core, self.taken.len() + queue.len());
             }
             let is_end = self.taken.is_empty();
             answer_late(&self.local, &mut self.taken);

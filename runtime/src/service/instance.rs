@@ -17,17 +17,18 @@ use crate::error::StartError;
 use crate::event::{Event, StopReason};
 
 use crate::service::context::Scope;
-use crate::service::core::Core;
-use crate::service::definition::{Service, Settings, StartFailure};
+use crate::service::core::{Core, Kind};
+use crate::service::definition::{Service, StartFailure};
 use crate::service::deliver::Deliver;
 use crate::service::dispatch;
 use crate::service::host::{Host, Resident};
 use crate::service::inbox::Inbox;
 use crate::service::life::{Ended, NextLife};
 use crate::service::mailbox::Local;
-use crate::service::message::{Message, Meta, Method, Receiver};
+use crate::service::message::{Message, Meta};
 use crate::service::queue::queue;
 use crate::service::serve::serve;
+use crate::service::turns::{ON_START, ON_STOP};
 
 /// How an instance is reached over the network.
 pub(crate) type Reach<M> = fn(&Arc<Local<M>>) -> Arc<dyn Deliver>;
@@ -64,10 +65,12 @@ fn settle<S: Service>(
     supervised: bool,
     reach: Option<Reach<S::Message>>,
 ) -> (Arc<Local<S::Message>>, Inbox<S::Message>) {
-    let settings: &'static Settings = const { &S::SETTINGS };
-    let (entrance, exit) = queue(settings.capacity(), settings.overflow);
-    let core = Arc::new(Core::new(host, name, S::Message::INTERFACE, supervised));
-    let local = Arc::new(Local::new(Arc::clone(&core), entrance, settings));
+    let kind = const {
+        &Kind { interface: S::Message::INTERFACE, methods: S::Message::METHODS, settings: S::SETTINGS }
+    };
+    let (entrance, exit) = queue(kind.settings.capacity(), kind.settings.overflow);
+    let core = Arc::new(Core::new(host, name, kind, supervised));
+    let local = Arc::new(Local::new(Arc::clone(&core), entrance));
     core.set_local(Arc::downgrade(&local.erased()));
     host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
     let inbox = Inbox::new(Arc::clone(&local), exit);
@@ -315,7 +318,3 @@ fn report_start(
     drop(started.send(result)); // nobody waits after `spawn`
     reason
 }
-
-/// The hooks, as links of a chain of calls: the instance waits for them as for an exclusive handler.
-static ON_START: Method = Method::new("on_start", 0, 0, Receiver::Exclusive);
-static ON_STOP: Method = Method::new("on_stop", 0, 0, Receiver::Exclusive);

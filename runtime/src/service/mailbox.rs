@@ -2,7 +2,6 @@
 //!
 //! Invariant: waiting for room is the only wait here.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +11,7 @@ use crate::error::CallError;
 use crate::event::{DeadLetterReason, Down};
 use crate::id::Address;
 use crate::port::WatchId;
-use crate::service::core::Core;
-use crate::service::definition::Settings;
+use crate::service::core::{Core, Mailbox};
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message};
 use crate::service::queue::Entrance;
@@ -28,7 +26,6 @@ pub(crate) struct Local<M> {
     /// Whether there may be any: most instances never see one, and then nobody locks.
     any_reentrant: AtomicBool,
     any_downs: AtomicBool,
-    settings: &'static Settings,
 }
 
 /// What does not go through the queue.
@@ -69,25 +66,26 @@ impl<M> Local<M> {
 }
 
 impl<M: Message> Local<M> {
-    pub(crate) fn new(core: Arc<Core>, queue: Entrance<M>, settings: &'static Settings) -> Self {
+    pub(crate) fn new(core: Arc<Core>, queue: Entrance<M>) -> Self {
         let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, settings }
+        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs }
     }
 
     /// How many messages may wait.
     pub(crate) fn capacity(&self) -> usize {
-        self.settings.capacity()
+        self.core.settings().capacity()
     }
 
     /// Whether a message waits for room when there is none, and is not refused.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.settings.overflow == Overflow::Wait
+        self.core.settings().overflow == Overflow::Wait
     }
 
     /// The error for who finds no room.
     pub(crate) fn full(&self) -> CallError {
         let (address, capacity) = (self.address(), self.capacity());
-        let calls = if self.settings.overflow == Overflow::DropOldest { ", all of them calls" } else { "" };
+        let calls =
+            if self.core.settings().overflow == Overflow::DropOldest { ", all of them calls" } else { "" };
         CallError::Overloaded(format!("the mailbox of {address} is full ({capacity} messages{calls})").into())
     }
 
@@ -97,10 +95,14 @@ impl<M: Message> Local<M> {
         match self.queue.push(Item::Envelope(envelope)) {
             Ok(None) => Ok(()),
             Ok(Some(displaced)) => {
+                self.core.gauge().note(&self.core, self.capacity());
                 self.bury_displaced(displaced);
                 Ok(())
             }
-            Err(NotTaken::Full(item)) => Err(Refused::Full(sent_back(item))),
+            Err(NotTaken::Full(item)) => {
+                self.core.gauge().note(&self.core, self.capacity());
+                Err(Refused::Full(sent_back(item)))
+            }
             Err(NotTaken::Closed(item)) => Err(Refused::Closed(sent_back(item))),
         }
     }
@@ -179,13 +181,19 @@ impl<M: Message> Local<M> {
         std::mem::take(&mut aside.reentrant)
     }
 
-    /// This instance without its messages' type, from which `downcast` leads back.
-    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(self) as Arc<dyn Any + Send + Sync>
+    /// This mailbox without its messages' type, from which `downcast` leads back.
+    pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Mailbox> {
+        Arc::clone(self) as Arc<dyn Mailbox>
     }
 
     fn aside(&self) -> MutexGuard<'_, Aside<M>> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Message> Mailbox for Local<M> {
+    fn waiting(&self) -> usize {
+        self.queue.len()
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers` | who is told of an instance's end |
+//! | `turns`, `gauge`, `watchdog` | who sees that a handler runs too long or a mailbox fills |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
@@ -23,6 +24,7 @@ pub(crate) mod deadlines;
 pub(crate) mod definition;
 pub(crate) mod deliver;
 pub(crate) mod dispatch;
+pub(crate) mod gauge;
 pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod inbox;
@@ -41,4 +43,6 @@ pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
 pub(crate) mod timer;
+pub(crate) mod turns;
+pub(crate) mod watchdog;
 pub(crate) mod watchers;

@@ -56,6 +56,14 @@ impl<M> Entrance<M> {
         }
     }
 
+    /// How many items wait, with the places that senders have taken.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Channel(sender) => sender.max_capacity() - sender.capacity(),
+            Self::Ring(ring) => ring.len(),
+        }
+    }
+
     /// Puts an item in when there is room; gives it back if there never will be. Nobody waits for room in a ring. Cancel
     /// safe: an item that did not get in is dropped.
     pub(crate) async fn wait_and_push(&self, item: Item<M>) -> Result<(), Item<M>> {
@@ -89,6 +97,14 @@ impl<M> Exit<M> {
         match self {
             Self::Channel(receiver) => receiver.poll_recv_many(cx, into, limit).map(|_| ()),
             Self::Ring(ring) => ring.poll_take(cx, into, limit),
+        }
+    }
+
+    /// How many items wait.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Channel(receiver) => receiver.len(),
+            Self::Ring(ring) => ring.len(),
         }
     }
 

@@ -19,7 +19,8 @@ use crate::service::core::Core;
 use crate::service::definition::Service;
 use crate::service::dispatch;
 use crate::service::inbox::Inbox;
-use crate::service::message::{Envelope, Item, Message, Meta, Method, Receiver};
+use crate::service::message::{Envelope, Item, Message, Meta};
+use crate::service::turns::ON_DOWN;
 
 /// Runs messages until the life is to end.
 pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> StopReason {
@@ -109,6 +110,3 @@ fn poll_beside<M: Message, F: Future>(
     }
     polled
 }
-
-/// The hook, as a link of a chain of calls.
-static ON_DOWN: Method = Method::new("on_down", 0, 0, Receiver::Exclusive);
