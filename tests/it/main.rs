@@ -28,5 +28,6 @@ mod races;
 mod raw;
 mod remote;
 mod rerouting;
+mod stuck;
 mod timers;
 mod topics;

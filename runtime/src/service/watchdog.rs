@@ -89,8 +89,10 @@ impl Watchdog {
     async fn watch(&self, bell: &Notify) {
         let mut list = Vec::new();
         while let Some(pause) = self.look(&mut list) {
-            // Whoever cannot wait that long rings.
-            let _rang = time::timeout(pause, bell.notified()).await;
+            // Whoever cannot wait that long rings; many may have, before the look.
+            let at_least = pause.min(SHORTEST);
+            time::sleep(at_least).await;
+            let _rang = time::timeout(pause - at_least, bell.notified()).await;
         }
     }
 
@@ -199,4 +201,74 @@ fn event(core: &Core, turn: Turn, age: Duration, is_stuck: bool) -> Event {
 fn period_of(settings: &Settings) -> Duration {
     let shorter = [settings.slow, settings.stuck].into_iter().flatten().min();
     shorter.map_or(LONGEST, |limit| (limit / 4).clamp(SHORTEST, LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, NodeId};
+    use crate::service::host::Host;
+    use crate::service::instance;
+
+    struct Idle;
+
+    #[skyhold_macros::service(local, crate = crate)]
+    impl Idle {
+        pub fn nothing(&self) {}
+
+        pub async fn wait(&self) {
+            std::future::pending().await
+        }
+    }
+
+    fn host() -> Arc<Host> {
+        let node = NodeId::new("a").unwrap();
+        let host = Arc::new(Host::new(node, Incarnation(1), Duration::from_secs(30)));
+        for task in 0..2 {
+            host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
+        }
+        host
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_sleeps_once_everybody_was_idle_at_two_looks() {
+        let host = host();
+        let idle: Vec<_> = (0..100).map(|_| instance::start(&host, "idle".into(), Idle)).collect();
+        time::sleep(Duration::from_millis(1)).await;
+        assert!(host.watchdog.door().period.is_some(), "each of them ran a hook");
+        time::sleep(2 * LONGEST).await;
+        assert_eq!(host.watchdog.door().period, None);
+        assert_eq!(host.watchdog.door().newcomers.capacity(), 0);
+        assert!(!idle[0].core().turns().is_watched());
+        host.tasks.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_is_on_the_list_once() {
+        let host = host();
+        let local = instance::start(&host, "idle".into(), Idle);
+        time::sleep(2 * LONGEST).await;
+        assert_eq!(host.watchdog.door().newcomers.len(), 0);
+        for _ in 0..3 {
+            host.watchdog.add(local.core());
+        }
+        assert_eq!(host.watchdog.door().newcomers.len(), 1);
+        host.tasks.abort();
+    }
+
+    #[test]
+    fn the_period_is_a_quarter_of_the_shorter_limit_within_bounds() {
+        let ms = Duration::from_millis;
+        for (slow, stuck, expected) in [
+            (Some(1000), Some(10_000), 250),
+            (Some(100), Some(10_000), 25),
+            (None, Some(400), 100),
+            (Some(1), None, 10),
+            (None, Some(60_000), 250),
+            (None, None, 250),
+        ] {
+            let settings = Settings::DEFAULT.slow(slow.map(ms)).stuck(stuck.map(ms));
+            assert_eq!(period_of(&settings), ms(expected), "{slow:?} {stuck:?}");
+        }
+    }
 }
