@@ -308,7 +308,7 @@ async fn a_request_whose_deadline_passed_in_the_mailbox_never_runs() {
     assert_eq!(running.await, Ok(7));
     assert_eq!(scene.remote.note(2, vec![]).await, Ok(2));
     assert_eq!(scene.probe.notes(), [2]);
-    assert_eq!(scene.cluster[1].counters().expired, 1);
+    assert_eq!(scene.cluster[1].counters().expired.total(), 1);
 }
 
 #[tokio::test(start_paused = true)]
