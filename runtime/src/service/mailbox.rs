@@ -15,8 +15,8 @@ use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Parcel};
-use crate::service::queue::Entrance;
-use crate::service::ring::NotTaken;
+use crate::service::queue::{self, Entrance};
+use crate::service::ring::{NotTaken, Ring};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {
@@ -93,27 +93,33 @@ impl<M: Message> Local<M> {
     /// Puts a message into the queue if there is room. Where the oldest send makes room, it becomes a dead letter.
     #[inline]
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        match self.queue.push(Box::new(Item::Envelope(envelope))) {
-            Ok(None) => Ok(()),
-            Ok(Some(displaced)) => {
-                self.core.gauge().note(&self.core, self.capacity());
-                self.bury_displaced(displaced);
-                Ok(())
-            }
-            Err(NotTaken::Full(item)) => {
-                self.core.gauge().note(&self.core, self.capacity());
-                Err(Refused::Full(sent_back(item)))
-            }
-            Err(NotTaken::Closed(item)) => Err(Refused::Closed(sent_back(item))),
-        }
+        let parcel = Box::new(Item::Envelope(envelope));
+        let pushed = match &self.queue {
+            Entrance::Channel(sender) => queue::push(sender, parcel),
+            Entrance::Ring(ring) => self.push_displacing(ring, parcel),
+        };
+        pushed.map_err(|refused| self.refused(refused))
     }
 
-    #[cold]
-    fn bury_displaced(&self, displaced: Parcel<M>) {
-        if let Item::Envelope(Envelope { message, .. }) = *displaced {
+    fn push_displacing(&self, ring: &Ring<Parcel<M>>, parcel: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
+        let displaced = ring.push(parcel)?.map(|displaced| *displaced);
+        if let Some(Item::Envelope(Envelope { message, .. })) = displaced {
+            self.core.gauge().note(&self.core, self.capacity());
             let handler = format!("{}.{}", M::INTERFACE, message.method().name());
             drop(message);
             self.host().dead_letter(handler, false, DeadLetterReason::Displaced);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, refused: NotTaken<Parcel<M>>) -> Refused<M> {
+        match refused {
+            NotTaken::Full(item) => {
+                self.core.gauge().note(&self.core, self.capacity());
+                Refused::Full(sent_back(item))
+            }
+            NotTaken::Closed(item) => Refused::Closed(sent_back(item)),
         }
     }
 

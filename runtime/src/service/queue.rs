@@ -39,15 +39,6 @@ pub(crate) fn queue<M>(capacity: usize, overflow: Overflow) -> (Entrance<M>, Exi
 }
 
 impl<M> Entrance<M> {
-    /// Puts an item in. In a full ring the oldest send makes room for it, and is given out.
-    #[inline]
-    pub(crate) fn push(&self, item: Parcel<M>) -> Result<Option<Parcel<M>>, NotTaken<Parcel<M>>> {
-        match self {
-            Self::Channel(sender) => push(sender, item).map(|()| None),
-            Self::Ring(ring) => ring.push(item),
-        }
-    }
-
     /// Puts an item in if there is room.
     pub(crate) fn push_if_room(&self, item: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
         match self {
@@ -77,8 +68,9 @@ impl<M> Entrance<M> {
     }
 }
 
+/// Puts an item into a channel, if there is room.
 #[inline]
-fn push<M>(sender: &Sender<Parcel<M>>, item: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
+pub(crate) fn push<M>(sender: &Sender<Parcel<M>>, item: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
     sender.try_send(item).map_err(|refused| match refused {
         TrySendError::Full(item) => NotTaken::Full(item),
         TrySendError::Closed(item) => NotTaken::Closed(item),
