@@ -22,12 +22,12 @@ use crate::service::queue::Exit;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
-const BATCH: usize = 64;
+const BATCH: u8 = 64;
 
 /// How many messages an instance takes out of a mailbox of `capacity` at once. What it has taken out does not count as
 /// waiting, so a small mailbox is emptied one by one.
-fn batch_of(capacity: usize) -> usize {
-    (capacity / 16).clamp(1, BATCH)
+fn batch_of(capacity: usize) -> u8 {
+    u8::try_from(capacity / 16).map_or(BATCH, |batch| batch.clamp(1, BATCH))
 }
 
 pub(crate) struct Inbox<M: Message> {
@@ -36,9 +36,9 @@ pub(crate) struct Inbox<M: Message> {
     queue: Option<Exit<M>>,
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Parcel<M>>,
-    batch: usize,
+    batch: u8,
     /// From how many messages at once on the mailbox may be at its high-water mark.
-    notable: usize,
+    notable: u8,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
 }
@@ -49,7 +49,8 @@ const GRACE: Duration = Duration::from_millis(50);
 impl<M: Message> Inbox<M> {
     pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
-        let notable = batch.min(local.core().settings().high_water_mark());
+        let notable =
+            u8::try_from(local.core().settings().high_water_mark()).map_or(batch, |mark| mark.min(batch));
         Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, grace: None }
     }
 
@@ -100,7 +101,9 @@ impl<M: Message> Inbox<M> {
             self.taken.extend(self.local.take_downs());
         }
         loop {
-            if self.taken.is_empty() && queue.poll_take(cx, &mut self.taken, self.batch).is_pending() {
+            if self.taken.is_empty()
+                && queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending()
+            {
                 if !self.local.core().is_draining() {
                     return Poll::Pending;
                 }
@@ -108,7 +111,7 @@ impl<M: Message> Inbox<M> {
                 return grace.as_mut().poll(cx);
             }
             let core = self.local.core();
-            if self.taken.len() >= self.notable || core.gauge().is_high() {
+            if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
             }
             let is_end = self.taken.is_empty();
