@@ -85,6 +85,7 @@ fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
     async move {
         let reason = life(&mut end.service, &mut end.inbox, None).await;
         end.note(reason);
+        end.inbox.close();
     }
 }
 
@@ -101,7 +102,8 @@ fn live_again_and_again<S: Service>(
         while let Some(NextLife { started, ended }) = next {
             end.ended = Some(ended);
             if !core.begin_life() {
-                return end.note(core.stop_reason());
+                end.note(core.stop_reason());
+                break;
             }
             end.begin();
             let reason = match make(&core, &factory) {
@@ -117,13 +119,15 @@ fn live_again_and_again<S: Service>(
             };
             end.note(reason);
             if core.is_final() {
-                return;
+                break;
             }
             next = match end.rest() {
                 Some(next) => wait_for_word(&core, next).await,
                 None => None,
             };
         }
+        // Not left to the drop of `end`: that cannot wait for senders who are about to put their message into the queue.
+        end.inbox.close();
     }
 }
 
