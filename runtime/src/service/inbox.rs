@@ -19,6 +19,7 @@ use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message, Parcel};
 use crate::service::queue::Exit;
+use crate::service::sojourn::Meter;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -39,6 +40,8 @@ pub(crate) struct Inbox<M: Message> {
     batch: u8,
     /// From how many messages at once on the mailbox may be at its high-water mark.
     notable: u8,
+    /// While messages wait, or have lately.
+    meter: Option<Box<Meter>>,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
 }
@@ -51,7 +54,7 @@ impl<M: Message> Inbox<M> {
         let batch = batch_of(local.capacity());
         let notable =
             u8::try_from(local.core().settings().high_water_mark()).map_or(batch, |mark| mark.min(batch));
-        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, grace: None }
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, meter: None, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
@@ -104,6 +107,11 @@ impl<M: Message> Inbox<M> {
             if self.taken.is_empty()
                 && queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending()
             {
+                if let Some(meter) = &mut self.meter
+                    && meter.rest(self.local.core().gauge())
+                {
+                    self.meter = None;
+                }
                 if !self.local.core().is_draining() {
                     return Poll::Pending;
                 }
@@ -113,6 +121,15 @@ impl<M: Message> Inbox<M> {
             let core = self.local.core();
             if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
+            }
+            let (taken, left) = (self.taken.len(), if self.batch == 1 { queue.len() } else { 0 });
+            // Of those that come one by one, and find nobody, nobody reads the clock.
+            if taken + left > 1 {
+                let now = self.local.host().deadlines.now();
+                let meter = self.meter.get_or_insert_default();
+                meter.take(core.gauge(), now, taken, queue.len());
+            } else if let Some(meter) = &mut self.meter {
+                meter.pause();
             }
             let is_end = self.taken.is_empty();
             answer_late(&self.local, &mut self.taken);
@@ -144,8 +161,9 @@ impl<M: Message> Inbox<M> {
         letters.publish::<M>(self.local.host());
     }
 
-    /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended.
-    pub(crate) fn refuse_reentrant(&self) {
+    /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended with their life.
+    pub(crate) fn refuse_reentrant(&mut self) {
+        self.meter = None; // how long a message waits between two lives says nothing of the next
         let mut letters = DeadLetters::default();
         while let Some(parcel) = self.local.pop_reentrant() {
             letters.bury(*parcel);
@@ -192,8 +210,9 @@ impl<M: Message> Inbox<M> {
     }
 }
 
-/// Answers what was taken out of the mailbox past its deadline. The clock is read once for all of it, and not at all for
-/// callers of this node whose deadline is [far](crate::service::deadlines::Deadlines::is_far).
+/// Answers what was taken out of the mailbox past its deadline, and where calls are shed what will be before its turn. The
+/// clock is read once for all of it, and not at all for callers of this node whose deadline is
+/// [far](crate::service::deadlines::Deadlines::is_far).
 #[inline]
 fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
     let deadlines = &local.host().deadlines;
@@ -201,23 +220,35 @@ fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
         item.deadline().is_some_and(|deadline| !(item.is_from_here() && deadlines.is_far(deadline)))
     };
     if taken.iter().any(may_be_late) {
-        let now = deadlines.now();
-        if taken.iter().any(|item| item.deadline().is_some_and(|deadline| deadline <= now)) {
-            refuse_late(local, taken, now);
-        }
+        refuse_late(local, taken, deadlines.now());
     }
 }
 
-#[cold]
 fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Tick) {
-    let host = local.host();
-    for item in taken.extract_if(.., |item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+    // When the one behind so many others begins.
+    let turn = |ahead| if local.sheds() { now.after(local.core().gauge().expected(ahead)) } else { now };
+    let mut ahead = 0;
+    let is_late = |item: &mut Parcel<M>| {
+        let is_late = item.deadline().is_some_and(|deadline| deadline <= turn(ahead));
+        ahead += usize::from(!is_late);
+        is_late
+    };
+    for item in taken.extract_if(.., is_late) {
+        let has_passed = item.deadline().is_some_and(|deadline| deadline <= now);
         let Item::Envelope(Envelope { message, .. }) = *item else { continue };
         let handler = format!("{}.{}", M::INTERFACE, message.method().name());
-        message
-            .fail(CallError::Expired(format!("`{handler}` waited in its mailbox past its deadline").into()));
-        host.count_expired(Phase::Dispatch);
-        host.dead_letter(handler, true, DeadLetterReason::Expired);
+        let reason = if has_passed {
+            let detail = format!("`{handler}` waited in its mailbox past its deadline");
+            message.fail(CallError::Expired(detail.into()));
+            local.host().count_expired(Phase::Dispatch);
+            DeadLetterReason::Expired
+        } else {
+            let detail = format!("the deadline of `{handler}` comes before its turn");
+            message.fail(CallError::Overloaded(detail.into()));
+            local.host().count_shed();
+            DeadLetterReason::Overloaded
+        };
+        local.host().dead_letter(handler, true, reason);
     }
 }
 
