@@ -4,8 +4,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -15,6 +14,8 @@ use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {

@@ -29,6 +29,8 @@ pub(crate) mod instance;
 pub(crate) mod life;
 pub(crate) mod mailbox;
 pub(crate) mod message;
+#[cfg(all(test, skyhold_loom))]
+mod models;
 pub(crate) mod outbound;
 pub(crate) mod reply;
 pub(crate) mod reroute;
