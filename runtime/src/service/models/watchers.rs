@@ -1,32 +1,14 @@
 //! Watch against exit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use loom::thread;
 
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::port::{WatchId, Watcher};
-use crate::service::models::in_every_order;
+use crate::service::models::{Notes, in_every_order};
 use crate::service::watchers::Watchers;
-
-/// Notes what it is told. One step of the model.
-#[derive(Debug, Default)]
-struct Notes(Mutex<Vec<(u64, StopReason)>>);
-
-impl Watcher for Notes {
-    fn down(&self, watch: WatchId, reason: StopReason) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((watch.0, reason));
-    }
-}
-
-impl Notes {
-    /// The reasons that were told by the watch of that number.
-    fn of(&self, watch: u64) -> Vec<StopReason> {
-        let told = self.0.lock().unwrap();
-        told.iter().filter(|(of, _)| *of == watch).map(|(_, reason)| reason.clone()).collect()
-    }
-}
 
 /// An instance's watchers, and one that watches.
 struct Scene {
