@@ -5,8 +5,7 @@
 //! Invariant: nobody waits while holding the lock.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use tokio::sync::Notify;
@@ -24,6 +23,8 @@ use crate::service::message::{Message, Method};
 use crate::service::turns::Turns;
 use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What an instance was told to do. Several may hold at once, and the hardest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
