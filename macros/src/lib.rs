@@ -55,6 +55,12 @@ mod validate;
 ///
 /// # Hooks
 /// `#[on_start]`, `#[on_stop]` and `#[on_down]` mark the methods of an `impl` that the framework calls itself.
+///
+/// * `#[on_start]` runs before the first message of a life; an error is a start that failed.
+/// * `#[on_stop]` runs after the last one, unless a handler panicked. It may take the `StopReason`.
+/// * `#[on_down]` takes a `Down` and runs once for each instance that this one watches with `Context::watch`, when that
+///   ends: alone, as an `&mut self` message does, in its place among the messages. It does not run for a watch that was
+///   given up, nor for one of an earlier life, nor for a link.
 #[proc_macro_attribute]
 pub fn service(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand::service(&args.into(), &item.into()).into()

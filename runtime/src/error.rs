@@ -210,6 +210,14 @@ pub enum StartError {
         /// The panic's message.
         message: String,
     },
+    /// The service was stopped or cut off by somebody before it was up.
+    #[error("`{service}` ended before it was up: {reason}")]
+    Ended {
+        /// The service's name.
+        service: String,
+        /// How it ended.
+        reason: crate::event::StopReason,
+    },
     /// The supervisor that was to start it has ended.
     #[error("supervisor `{0}` has ended")]
     SupervisorEnded(String),

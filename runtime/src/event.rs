@@ -179,7 +179,7 @@ impl std::fmt::Display for StopReason {
     }
 }
 
-/// Something that an instance watches has ended. `#[on_down]` gets it.
+/// Something that is watched has ended: what [`Watch`](crate::Watch) gives, and what `#[on_down]` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Down {

@@ -33,14 +33,19 @@
 //! * [`Lookup`]: find a service by name, wherever it is.
 //! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
+//! * [`Supervisor`]: trees of services that are started again when they fail; [`Restart`] and [`Intensity`] say when.
 //! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Context`]: what a handler may ask about the message that it handles.
+//! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
 //! # Panics in handlers
 //!
-//! A panic in a handler is answered to its caller and ends that instance, and nothing else. That needs unwinding: with
-//! `panic = "abort"` in the profile, any panic ends the process.
+//! A panic in a handler is answered to its caller and ends one life of that instance, and nothing else. What is
+//! supervised, which is every service that [`Node::service`] starts, begins another life by its [`Restart`]: with a
+//! fresh value, and at the same address, so that handles go on working.
+//!
+//! That needs unwinding: with `panic = "abort"` in the profile, any panic ends the process.
 
 // For what `#[service]` names, in the unit tests.
 #[cfg(test)]
@@ -84,6 +89,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::timer::Timer;
+pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
 

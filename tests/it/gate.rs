@@ -72,6 +72,11 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
+    /// The entries since the last time that they were taken.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
     /// The entries, parted by spaces.
     pub(crate) fn line(&self) -> String {
         self.entries().join(" ")

@@ -29,5 +29,7 @@ mod raw;
 mod remote;
 mod rerouting;
 mod stuck;
+mod supervision;
 mod timers;
 mod topics;
+mod watching;

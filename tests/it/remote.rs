@@ -377,6 +377,7 @@ async fn a_full_mailbox_on_another_node_refuses_its_own_callers_and_nobody_else(
     assert!(!error.may_have_run());
     assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
     assert_eq!(scene.remote.divide(6, 3).await, Ok(Ok(2)), "another service on the same connection");
+    assert!(matches!(events.next().await, Some(Event::HighWater { .. })), "it is full");
     match events.next().await {
         Some(Event::DeadLetter(letter)) => {
             assert_eq!(

@@ -27,7 +27,7 @@ use crate::service::host::Host;
 use crate::service::instance;
 use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Halt, Lever};
-use crate::service::supervisor::control::{Command, Control, Which};
+use crate::service::supervisor::control::{Command, Control};
 use crate::service::tasks::Tasks;
 
 /// A node: it runs services, and connects them to those of other nodes.
@@ -139,6 +139,9 @@ impl Node {
     /// that run end first; what is queued is answered `Stopped`. No supervisor starts it again. What had ended already is
     /// fine. A handler of what is stopped is not made to wait for its own end.
     ///
+    /// The instances of a name are cut off after their [`stop_within`](ServiceBuilder::stop_within). A single instance takes the
+    /// time that its handlers take; [`Node::abort`] hurries it, and does not bring it back.
+    ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
     ///
@@ -170,11 +173,7 @@ impl Node {
         match self.target(handle)? {
             Here::Instance(core) => core.order(Order::Kill),
             Here::Name(name) => {
-                let cores = self.inner.host.all_residents();
-                cores
-                    .iter()
-                    .filter(|core| **core.service() == *name)
-                    .for_each(|core| core.order(Order::Kill));
+                self.inner.host.instances_of(name).iter().for_each(|core| core.order(Order::Kill));
             }
         }
         Ok(())
@@ -217,10 +216,12 @@ impl Node {
         let group = self.inner.groups().get(name).cloned();
         let Some((name, group)) = group.map(|group| (Arc::from(name), group)) else { return false };
         let Some(supervisor) = group.supervisor.get() else { return false };
-        let is_itself = current_instance()
-            .is_some_and(|core| *core.service() == name && core.address().node == *self.id());
+        let is_itself = current_instance().is_some_and(|core| {
+            let instances = self.inner.host.instances_of(&name);
+            instances.iter().any(|instance| Arc::ptr_eq(instance, &core))
+        });
         let (done, _) = oneshot::channel();
-        supervisor.ask(Command::End(Which::Named(name), halt, done)).await;
+        supervisor.ask(Command::End(name, halt, done)).await;
         if !is_itself {
             group.ended.cancelled().await;
         }
@@ -312,7 +313,10 @@ impl Inner {
     /// Notes a supervisor that no other supervises.
     pub(crate) fn add_supervisor(&self, control: &Arc<Control>) {
         let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
-        supervisors.retain(|control| !control.is_gone());
+        // Those that are gone go when the list would grow: in sum that costs each start a few looks.
+        if supervisors.len() == supervisors.capacity() {
+            supervisors.retain(|control| !control.is_gone());
+        }
         supervisors.push(Arc::clone(control));
         // Under the lock: a shutdown either finds it or is seen here.
         if self.host.is_shutting_down() {
@@ -332,7 +336,7 @@ impl Inner {
         Ok(())
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
+    pub(crate) fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Registrar {
 #[derive(Default)]
 struct State {
     instances: BTreeSet<InstanceId>,
+    /// How many have been up, be they here still or not.
+    ups: usize,
     announced: bool,
     withdrawn: bool,
 }
@@ -80,7 +82,8 @@ impl Registry for Registrar {
             {
                 let mut state = self.state();
                 state.instances.insert(instance);
-                state.announced |= state.instances.len() >= self.expected;
+                state.ups += 1;
+                state.announced |= state.ups >= self.expected;
                 if !state.announced || state.withdrawn {
                     return;
                 }

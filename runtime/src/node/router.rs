@@ -13,14 +13,14 @@ use crate::cluster::coordinator::Names;
 use crate::cluster::directory::Candidate;
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
-use crate::id::{Address, NodeId};
+use crate::id::{Address, InstanceId, NodeId};
 use crate::node::topic::table::Topics;
 use crate::policy::budget::RetryBudget;
 use crate::port::{Inbox, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::Request;
 use crate::proto::watch::Watch;
 use crate::service::handle::{Remote, Routed, Target};
-use crate::service::host::Host;
+use crate::service::host::{Host, Resident};
 use crate::service::message::{Message, WireMessage};
 use crate::service::reroute::Refusals;
 use crate::time;
@@ -53,9 +53,13 @@ impl Inbox for NodeInbox {
     fn watch(&self, link: &Arc<Link>, watch: Watch) {
         // What cannot be called over the network cannot be watched over it either.
         let resident = self.host.resident(watch.instance).filter(|resident| resident.deliver.is_some());
-        let watched = match resident {
-            Some(resident) => resident.core.watchers().add(watcher(link), WatchId(watch.id)),
-            None => Err(StopReason::Gone),
+        let watched = match (resident, watch.linked) {
+            (None, _) => Err(StopReason::Gone),
+            (Some(resident), None) => resident.core.watchers().add(watcher(link), WatchId(watch.id)),
+            (Some(resident), Some(linker)) => {
+                let linker = address_at(link, linker);
+                resident.core.watchers().link(watcher(link), WatchId(watch.id), &linker)
+            }
         };
         if let Err(reason) = watched {
             link.down(watch.id, reason);
@@ -63,11 +67,15 @@ impl Inbox for NodeInbox {
     }
 
     fn unwatch(&self, link: &Arc<Link>, watch: Watch, reason: Option<StopReason>) {
-        let Some(resident) = self.host.resident(watch.instance) else { return };
-        resident.core.watchers().remove(&watcher(link), WatchId(watch.id));
-        if let (Some(instance), Some(reason)) = (watch.linked, reason) {
-            let Peer { node, incarnation, .. } = link.peer().clone();
-            resident.core.linked_ended(&Address { node, incarnation, instance }, &reason);
+        let Some(Resident { core, .. }) = self.host.resident(watch.instance) else { return };
+        let (watcher, id) = (watcher(link), WatchId(watch.id));
+        match (watch.linked, reason) {
+            (Some(linker), Some(reason)) => {
+                core.linker_ended(&watcher, id, &address_at(link, linker), &reason);
+            }
+            _ => {
+                core.watchers().remove(&watcher, id);
+            }
         }
     }
 }
@@ -75,6 +83,12 @@ impl Inbox for NodeInbox {
 /// The peer, as one that watches.
 fn watcher(link: &Arc<Link>) -> Arc<dyn Watcher> {
     Arc::clone(link) as Arc<dyn Watcher>
+}
+
+/// The address of one of the peer's instances.
+fn address_at(link: &Link, instance: InstanceId) -> Address {
+    let Peer { node, incarnation, .. } = link.peer().clone();
+    Address { node, incarnation, instance }
 }
 
 /// A name, and whose turn it is.
@@ -175,6 +189,10 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
 
     fn budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    fn targets(&self) -> Vec<Target<M>> {
+        self.resolve().targets.clone()
     }
 }
 

@@ -102,7 +102,9 @@ impl Node {
         }
         // Nobody on another node waits for these, but services here did until now.
         let residents = inner.host.all_residents();
-        residents.iter().for_each(|core| core.order(Order::Drain));
+        for core in &residents {
+            core.order(Order::Drain);
+        }
         join_all(residents.iter().map(|core| core.ended())).await;
     }
 

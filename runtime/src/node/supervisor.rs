@@ -17,7 +17,7 @@ use crate::service::instance;
 use crate::service::life::life;
 use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Halt, Lever, Spec};
-use crate::service::supervisor::control::{Command, Control, Which};
+use crate::service::supervisor::control::{Addition, Command, Control};
 use crate::service::supervisor::run::{self, Plan};
 use crate::supervision::{ChildInfo, Intensity, Restart, Strategy};
 
@@ -186,7 +186,7 @@ impl SupervisorHandle {
     /// [`StartError`]: it refused to start, and is not supervised; or the supervisor has ended.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it to the supervisor whether the child starts.
+    /// Dropping the future before it ends stops what was started.
     pub async fn spawn<S, F>(
         &self,
         restart: Restart,
@@ -213,7 +213,7 @@ impl SupervisorHandle {
                 core as _
             }),
         };
-        self.add(spec).await?;
+        self.add(vec![spec]).await?;
         let Some(local) = begun.get() else { return Err(self.has_ended()) };
         let handle = Handle::new(Target::Local(Arc::clone(local)));
         Ok(<S::Message as Message>::Handle::from_inner(handle))
@@ -225,7 +225,7 @@ impl SupervisorHandle {
     /// [`StartError`]: as [`ServiceBuilder::start`]; or the supervisor has ended.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it to the supervisor whether the children start.
+    /// Dropping the future before it ends stops what was started.
     pub async fn start<S, F>(
         &self,
         service: ServiceBuilder<S, F>,
@@ -236,16 +236,10 @@ impl SupervisorHandle {
         F: FnMut() -> S + Send + 'static,
     {
         let specs = service.specs(&self.node)?;
-        let mut name = None;
-        for spec in specs {
-            name = Some(Arc::clone(&spec.name));
-            let added = self.add(spec).await;
-            if let (Err(error), Some(name)) = (added, &name) {
-                self.end(Which::Named(Arc::clone(name)), Halt::Stop).await;
-                return Err(error);
-            }
-        }
-        let Some(name) = name else { return Err(self.has_ended()) };
+        let Some(name) = specs.first().map(|spec| Arc::clone(&spec.name)) else {
+            return Err(self.has_ended());
+        };
+        self.add(specs).await?;
         Ok(lookup::route(&self.node, name, Some(self.node.id().clone())))
     }
 
@@ -259,7 +253,8 @@ impl SupervisorHandle {
         hears.await.unwrap_or_default()
     }
 
-    /// Ends the supervisor and its children in reverse order, and waits for it. What is queued is answered `Stopped`.
+    /// Ends the supervisor and its children in reverse order, and waits for it. What is queued is answered `Stopped`. A
+    /// handler of one of the children waits for its own end here, until it is cut off.
     ///
     /// # Cancel safety
     /// Once polled it stops all the same; only the waiting is cut short.
@@ -268,7 +263,8 @@ impl SupervisorHandle {
         self.control.ended().await;
     }
 
-    /// As [`SupervisorHandle::stop`], but what is queued is run first.
+    /// As [`SupervisorHandle::stop`], but what is queued is run first. A child that is down at that moment runs nothing any
+    /// more: what is queued there is answered `Stopped`.
     ///
     /// # Cancel safety
     /// Once polled it drains all the same; only the waiting is cut short.
@@ -285,16 +281,14 @@ impl SupervisorHandle {
         self.control.ended().await;
     }
 
-    async fn add(&self, spec: Spec) -> Result<(), StartError> {
+    /// Cancel safe: what was added goes again unless the answer is taken.
+    async fn add(&self, specs: Vec<Spec>) -> Result<(), StartError> {
         let (reply, hears) = oneshot::channel();
-        self.control.ask(Command::Add(spec, reply)).await;
-        hears.await.unwrap_or_else(|_| Err(self.has_ended()))
-    }
-
-    async fn end(&self, which: Which, halt: Halt) {
-        let (done, is_done) = oneshot::channel();
-        self.control.ask(Command::End(which, halt, done)).await;
-        drop(is_done.await);
+        let (stays, stay) = oneshot::channel();
+        self.control.ask(Command::Add(Addition { specs, reply, stay })).await;
+        hears.await.unwrap_or_else(|_| Err(self.has_ended()))?;
+        // A supervisor that has ended meanwhile took them with it.
+        stays.send(()).map_err(|()| self.has_ended())
     }
 
     fn has_ended(&self) -> StartError {

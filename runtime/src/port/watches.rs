@@ -52,7 +52,6 @@ impl Link {
     /// # Errors
     /// [`Refused::Full`] if [`MAX_WATCHES`] are open, [`Refused::Closed`] if the connection has ended. The watcher is
     /// not told then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing here watches as yet"))]
     pub(crate) fn watch(
         &self,
         instance: InstanceId,
@@ -77,7 +76,6 @@ impl Link {
 
     /// Ends a watch; for a linked one `reason` is why the watcher has ended, and `None` says that the link alone is
     /// undone. `false` if there is no such watch any more: its watcher was told, or is being told at this moment.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing here watches as yet"))]
     pub(crate) fn unwatch(&self, number: u64, reason: Option<StopReason>) -> bool {
         let mut state = self.state();
         let Some(removed) = state.watches.own.remove(&number) else { return false };

@@ -215,19 +215,20 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             return Poll::Ready(result);
         }
         loop {
+            // What did not run may be on its way again.
             let result = match &mut self.state {
-                State::Room(room) => match room.poll(cx) {
-                    Poll::Ready(Entered::Done(sent)) => self.sent(sent),
-                    Poll::Ready(Entered::Back(back)) => self.elsewhere(back),
-                    Poll::Ready(Entered::Failed(error)) => Some(Err(error)),
-                    Poll::Pending => break,
-                },
                 State::Reply(waiting) => match waiting.poll(cx) {
-                    Poll::Ready(Ok(value)) => Some(Ok(Some(value))),
+                    Poll::Ready(Ok(value)) => return self.finish(Ok(Some(value))),
                     Poll::Ready(Err(error)) => {
                         let from = waiting.remote_address();
                         self.unrun(error, from)
                     }
+                    Poll::Pending => break,
+                },
+                State::Room(room) => match room.poll(cx) {
+                    Poll::Ready(Entered::Done(sent)) => self.sent(sent),
+                    Poll::Ready(Entered::Back(back)) => self.elsewhere(back),
+                    Poll::Ready(Entered::Failed(error)) => Some(Err(error)),
                     Poll::Pending => break,
                 },
                 State::New | State::Done => panic!("a call was polled after it had ended"),
@@ -259,11 +260,6 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             return Some(Err(self.expired()));
         }
         self.deadline = Some(deadline);
-        if self.mode == Mode::Call
-            && let Target::Routed(routed) = self.handle.target()
-        {
-            routed.budget().deposit(now.since_start());
-        }
         if self.mode == Mode::Call && inherited.chain.is_empty() {
             // Most calls are done here: to an instance of this node, from outside any handler.
             match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
@@ -274,10 +270,16 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
                 Err(back) => message = back,
             }
         }
+        if self.mode == Mode::Call
+            && let Target::Routed(routed) = self.handle.target()
+        {
+            routed.budget().deposit(now.since_start());
+        }
         self.attempt(message, deadline, inherited.chain)
     }
 
     /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
+    #[inline(never)] // most calls have no need of it
     fn attempt(&mut self, message: M, deadline: Tick, chain: Chain) -> Option<Outcome<R>> {
         let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain };
         match outbound::attempt(&self.handle, message, &delivery, &mut self.refusals) {

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::service::dispatch::Outcome;
 use crate::service::inbox::Inbox;
-use crate::service::message::{Envelope, Item, Message};
+use crate::service::message::{Message, Parcel};
 
 /// The handlers that run, but for the first, which its owner keeps in place so that it needs no allocation.
 pub(crate) struct Concurrent<F> {
@@ -22,7 +22,7 @@ pub(crate) struct Concurrent<F> {
 /// What the instance does next.
 pub(crate) enum Step<M> {
     /// A `&self` message begins now.
-    Start(Envelope<M>),
+    Start(Parcel<M>),
     /// Every handler has ended. What is next in the inbox runs alone, or there is nothing and the instance is to stop.
     Alone,
     /// A handler panicked.
@@ -39,9 +39,9 @@ impl<F: Future<Output = Outcome>> Concurrent<F> {
         self.others.is_empty()
     }
 
-    /// Adds a handler. It is polled by the next `poll`, before another message is looked at.
-    pub(crate) fn push(&mut self, handler: F) {
-        self.others.push(handler);
+    /// Adds a handler, if there is one. It is polled by the next `poll`, before another message is looked at.
+    pub(crate) fn extend(&mut self, handler: Option<F>) {
+        self.others.extend(handler);
     }
 
     /// Polls the handlers, then says what may happen next.
@@ -68,17 +68,17 @@ impl<F: Future<Output = Outcome>> Concurrent<F> {
         let running = usize::from(first.is_some()) + self.others.len();
         // Only a running handler can be waited for in a circle.
         if running > 0
-            && let Some(envelope) = inbox.pop_reentrant()
+            && let Some(parcel) = inbox.pop_reentrant()
         {
-            return Poll::Ready(Step::Start(envelope));
+            return Poll::Ready(Step::Start(parcel));
         }
         if running < self.limit
             && let Poll::Ready(next_runs_alone) = inbox.poll_peek(cx)
         {
             if next_runs_alone == Some(false)
-                && let Some(Item::Envelope(envelope)) = inbox.pop()
+                && let Some(parcel) = inbox.pop()
             {
-                return Poll::Ready(Step::Start(envelope));
+                return Poll::Ready(Step::Start(parcel));
             }
             if running == 0 {
                 return Poll::Ready(Step::Alone);

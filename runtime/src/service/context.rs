@@ -16,13 +16,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::event::StopReason;
 use crate::id::{Address, NodeId};
-use crate::port::Link;
+use crate::port::{Link, WatchId};
 use crate::service::chain::Chain;
 use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
 use crate::service::message::{Meta, Method};
+use crate::service::watch::Watching;
 
 thread_local! {
     /// The scope of the handler that this thread is polling. Set and put back by [`enter`] alone.
@@ -193,13 +194,13 @@ impl Context {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let core = Arc::clone(&self.scope.core);
-        let ends = core.life(self.life);
+        let (core, life) = (Arc::clone(&self.scope.core), self.life);
+        let ends = core.life(life);
         self.scope.core.host().tasks.spawn(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
                 // Counted with the life that it ends.
-                core.fail(StopReason::Panicked(panic_message(&*panic)));
+                core.fail(life, StopReason::Panicked(panic_message(&*panic)));
             }
         })
     }
@@ -207,9 +208,78 @@ impl Context {
     /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`, unless a
     /// supervisor begins another life.
     pub fn stop(&self) {
-        if !self.scope.core.life(self.life).is_cancelled() {
-            self.scope.core.finish();
+        self.scope.core.finish_life(self.life);
+    }
+
+    /// Watches what a handle leads to: `#[on_down]` runs once for each instance when it ends, with a [`Down`](crate::Down)
+    /// that says which and why. A handle to a name leads to the instances that it leads to now.
+    ///
+    /// The word comes through the mailbox, after everything that the instance sent or answered to this one before, and
+    /// before anything that its next life sends. It is never lost, and if the mailbox is full it takes nobody's place. If
+    /// the instance had ended already, or its node is not connected, it comes at once. Watched twice it comes twice. It
+    /// is told of one life: a supervised instance may be watched anew in its next one, also from within `#[on_down]`.
+    ///
+    /// ```
+    /// # use skyhold::prelude::*;
+    /// # struct Worker;
+    /// # #[service] impl Worker { pub fn work(&self) {} }
+    /// #[derive(Default)]
+    /// struct Foreman {
+    ///     lost: usize,
+    /// }
+    ///
+    /// #[service(local)]
+    /// impl Foreman {
+    ///     pub fn hire(&mut self, context: &Context, worker: WorkerHandle) {
+    ///         context.watch(&worker);
+    ///     }
+    ///
+    ///     #[on_down]
+    ///     fn worker_ended(&mut self, down: Down) {
+    ///         println!("{}: {}", down.address, down.reason);
+    ///         self.lost += 1;
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// A watch belongs to the life that began it, and what is not told by its end is forgotten. Outside of services, or
+    /// to wait for an end in the middle of a handler, there is [`ServiceHandle::watch`].
+    pub fn watch<H: ServiceHandle>(&self, handle: &H) -> Watching {
+        let targets = handle.as_inner().target().instances();
+        let (count, first) = (targets.len(), self.scope.core.host().next_watches(targets.len()));
+        self.scope.core.watch(self.life, first, &targets);
+        Watching { first, count }
+    }
+
+    /// Ends what [`Context::watch`] began: `#[on_down]` does not run for it any more, also if the instance has ended and
+    /// the word of it is in the mailbox. Does nothing if the end was told, or if another instance or another life began
+    /// it.
+    pub fn unwatch(&self, watching: Watching) {
+        for watch in (watching.first..).take(watching.count) {
+            self.scope.core.unwatch(WatchId(watch));
         }
+    }
+
+    /// Links this instance with what a handle leads to, as OTP does: should either fail, then so does the other, with
+    /// [`StopReason::Error`], "linked with .., which ..", after its running handlers and without `#[on_down]`. Its
+    /// supervisor then does what it does with any failure. An end that is no failure undoes the link and says nothing:
+    /// see [`StopReason::is_failure`].
+    ///
+    /// One link stands between two instances, whoever asked for it and however often. It belongs to the present lives of
+    /// both: the next life links itself anew, as a rule in `#[on_start]`. A life that has failed already and is about to
+    /// end passes nothing on to whom it is linked with from then on; they are linked with its next life. What has ended
+    /// already, or cannot be reached, is a failure at once, and so is the end of a connection for the instances on both
+    /// sides. A handle to a name links with every instance to which the name leads now. A link with oneself is none.
+    ///
+    /// Who wants to survive uses [`Context::watch`].
+    pub fn link<H: ServiceHandle>(&self, handle: &H) {
+        self.scope.core.link(self.life, &handle.as_inner().target().instances());
+    }
+
+    /// Undoes the link with what a handle leads to, whichever side asked for it. A failure that has reached this instance
+    /// already still ends it.
+    pub fn unlink<H: ServiceHandle>(&self, handle: &H) {
+        self.scope.core.unlink(&handle.as_inner().target().instances());
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
@@ -18,42 +19,30 @@ use crate::service::definition::Settings;
 use crate::service::gauge::Gauge;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
-use crate::service::mailbox::Local;
+use crate::service::mailbox::{Local, Mailbox};
 use crate::service::message::{Message, Method};
 use crate::service::turns::Turns;
+use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
 
-/// What an instance was told to do. Only ever raised within a life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What an instance was told to do. Several may hold at once, and the hardest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
-    /// Nothing: go on.
-    Go,
     /// Take nothing new, run what is queued, then end for good.
-    Drain,
+    Drain = 1,
     /// End this life, by its own wish. A supervisor decides whether another follows.
-    Finish,
+    Finish = 2,
     /// End this life, by its supervisor's wish. What is queued waits for the next.
-    Rest,
+    Rest = 4,
     /// End for good. What is queued is answered `Stopped`.
-    Stop,
+    Stop = 8,
     /// End this life at once: drop its handlers at their next await point.
-    Kill,
+    Kill = 16,
 }
 
-impl Order {
-    fn from_u8(order: u8) -> Self {
-        [Self::Go, Self::Drain, Self::Finish, Self::Rest, Self::Stop]
-            .into_iter()
-            .find(|known| *known as u8 == order)
-            .unwrap_or(Self::Kill)
-    }
-
-    /// Whether no life follows, whatever a supervisor says.
-    fn is_final(self) -> bool {
-        matches!(self, Self::Drain | Self::Stop)
-    }
-}
+/// The orders that say that no life follows, whatever a supervisor says. Nothing takes them back.
+const FINAL: u8 = Order::Drain as u8 | Order::Stop as u8;
 
 /// What everybody may know of an instance.
 #[derive(Debug)]
@@ -64,14 +53,17 @@ pub(crate) struct Core {
     host: Arc<Host>,
     /// Whether a supervisor decides what follows a life.
     supervised: bool,
-    order: AtomicU8,
+    /// The [`Order`]s that hold, as a set of bits.
+    orders: AtomicU8,
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
     turns: Turns,
     gauge: Gauge,
-    /// Cancelled when everything about the end is done.
-    done: CancellationToken,
+    /// Whether everything about the end is done.
+    is_done: AtomicBool,
+    /// Told when it is.
+    done: Notify,
     /// The [`Local`] around this core.
     local: OnceLock<Weak<dyn Mailbox>>,
 }
@@ -82,12 +74,6 @@ pub(crate) struct Kind {
     pub(crate) interface: &'static str,
     pub(crate) methods: &'static [Method],
     pub(crate) settings: Settings,
-}
-
-/// A mailbox, whatever messages are in it.
-pub(crate) trait Mailbox: Any + Send + Sync {
-    /// How many messages wait.
-    fn waiting(&self) -> usize;
 }
 
 /// Guards what is touched seldom.
@@ -102,6 +88,10 @@ struct State {
     life: Option<CancellationToken>,
     /// How many lives have ended.
     lives: u32,
+    /// Whether the present life has begun and has not ended. Nothing else can fail.
+    is_living: bool,
+    /// What the present life watches.
+    watched: Option<Box<Watched>>,
 }
 
 impl Core {
@@ -112,13 +102,15 @@ impl Core {
             kind,
             host: Arc::clone(host),
             supervised,
-            order: AtomicU8::new(Order::Go as u8),
+            orders: AtomicU8::new(0),
             ended: AtomicBool::new(false),
-            state: Mutex::default(),
+            // Without a supervisor there is no word that begins its life.
+            state: Mutex::new(State { is_living: !supervised, ..State::default() }),
             watchers: Watchers::default(),
             turns: Turns::default(),
             gauge: Gauge::default(),
-            done: CancellationToken::new(),
+            is_done: AtomicBool::new(false),
+            done: Notify::new(),
             local: OnceLock::new(),
         }
     }
@@ -200,8 +192,13 @@ impl Core {
 
     /// A handle to this instance, if its messages are `M`.
     pub(crate) fn handle<M: Message>(&self) -> Option<Handle<M>> {
-        let local: Arc<dyn Any + Send + Sync> = self.local.get()?.upgrade()?;
+        let local: Arc<dyn Any + Send + Sync> = self.mailbox()?;
         Some(Handle::new(Target::Local(local.downcast::<Local<M>>().ok()?)))
+    }
+
+    /// The mailbox around this core. There is one as long as the instance runs.
+    pub(crate) fn mailbox(&self) -> Option<Arc<dyn Mailbox>> {
+        self.local.get()?.upgrade()
     }
 
     /// Notes the mailbox around this core.
@@ -216,49 +213,68 @@ impl Core {
 
 /// How it is told to end.
 impl Core {
-    /// Raises the order, and wakes the instance to see it.
+    /// Gives an order, and wakes the instance to see it.
     pub(crate) fn order(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.orders.fetch_or(order as u8, Ordering::AcqRel);
         self.wake();
     }
 
-    /// Ends this life after the handlers that run now. Without a supervisor that is the end.
-    pub(crate) fn finish(&self) {
-        self.order(if self.supervised { Order::Finish } else { Order::Stop });
-    }
-
-    /// Ends this life as a failure, after the handlers that run now.
-    pub(crate) fn fail(&self, reason: StopReason) {
-        self.state().failure.get_or_insert_with(|| Box::new(reason));
-        self.finish();
-    }
-
-    /// Something that this instance is linked with has ended. A failure ends this life too.
-    pub(crate) fn linked_ended(&self, other: &Address, reason: &StopReason) {
-        if reason.is_failure() {
-            self.fail(StopReason::Error(format!("linked with {other}, which {reason}")));
+    /// Ends the life of that number, unless it is over, after the handlers that run now. Without a supervisor that is the
+    /// end. An order of one life must not reach the next.
+    pub(crate) fn finish_life(&self, life: u32) {
+        let state = self.state();
+        if state.lives != life {
+            return;
         }
+        // Under the lock: the life cannot end between the look and the order.
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
+        drop(state);
+        self.wake();
+    }
+
+    fn finishing(&self) -> Order {
+        if self.supervised { Order::Finish } else { Order::Stop }
+    }
+
+    /// Takes back what ended the life before, so that another may begin. Called by the supervisor before it says the word:
+    /// what it orders afterwards is for the new life, even before that has begun.
+    pub(crate) fn renew(&self) {
+        self.orders.fetch_and(FINAL, Ordering::AcqRel);
+    }
+
+    /// Ends a life as a failure, after the handlers that run now, unless it has ended already.
+    pub(crate) fn fail(&self, life: u32, reason: StopReason) {
+        let mut state = self.state();
+        if state.lives != life || !state.is_living {
+            return;
+        }
+        state.failure.get_or_insert_with(|| Box::new(reason));
+        // Under the lock, so that the order and the watchers' word are for this life and no other.
+        self.orders.fetch_or(self.finishing() as u8, Ordering::AcqRel);
+        self.watchers.doom();
+        drop(state);
+        self.wake();
     }
 
     /// Whether it was told to begin no further message.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
-        self.order.load(Ordering::Acquire) > Order::Drain as u8
+        self.orders() > Order::Drain as u8
     }
 
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
-        self.order.load(Ordering::Acquire) == Order::Drain as u8
+        self.orders() == Order::Drain as u8
     }
 
     #[inline]
     pub(crate) fn is_killed(&self) -> bool {
-        self.order.load(Ordering::Acquire) == Order::Kill as u8
+        self.holds(Order::Kill)
     }
 
     /// Whether no other life will follow this one.
     pub(crate) fn is_final(&self) -> bool {
-        !self.supervised || self.current_order().is_final()
+        !self.supervised || self.orders() & FINAL != 0
     }
 
     /// Why a life ends that was told to.
@@ -266,16 +282,23 @@ impl Core {
         if let Some(failure) = &self.state().failure {
             return (**failure).clone();
         }
-        match self.current_order() {
-            Order::Kill => StopReason::Killed,
-            Order::Rest => StopReason::Shutdown,
-            _ if self.host.is_shutting_down() => StopReason::Shutdown,
-            _ => StopReason::Normal,
+        if self.holds(Order::Kill) {
+            StopReason::Killed
+        } else if self.host.is_shutting_down() || (self.holds(Order::Rest) && !self.is_final()) {
+            StopReason::Shutdown
+        } else {
+            StopReason::Normal
         }
     }
 
-    fn current_order(&self) -> Order {
-        Order::from_u8(self.order.load(Ordering::Acquire))
+    #[inline]
+    fn orders(&self) -> u8 {
+        self.orders.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn holds(&self, order: Order) -> bool {
+        self.orders() & order as u8 != 0
     }
 }
 
@@ -283,21 +306,28 @@ impl Core {
 impl Core {
     /// Begins another life, unless it was told to end for good meanwhile.
     pub(crate) fn begin_life(&self) -> bool {
-        self.state().failure = None;
-        let again = |order| (!Order::from_u8(order).is_final()).then_some(Order::Go as u8);
-        self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok()
+        let mut state = self.state();
+        state.is_living = self.orders() & FINAL == 0;
+        state.is_living
     }
 
     /// Ends whatever hangs on the present life.
     pub(crate) fn end_life(&self) {
         let mut state = self.state();
         state.lives = state.lives.wrapping_add(1);
-        let life = state.life.take();
+        state.is_living = false;
+        let (life, _failure) = (state.life.take(), state.failure.take());
         drop(state);
         self.turns.end_all();
         if let Some(life) = life {
             life.cancel();
         }
+    }
+
+    /// Runs `f` with the number of the present life and the place of what it watches, under the lock.
+    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(u32, &mut Option<Box<Watched>>) -> T) -> T {
+        let state = &mut *self.state();
+        f(state.lives, &mut state.watched)
     }
 
     /// Wakes the instance's task.
@@ -325,11 +355,15 @@ impl Core {
 
     /// Everything about the end is done.
     pub(crate) fn mark_done(&self) {
-        self.done.cancel();
+        self.is_done.store(true, Ordering::Release);
+        self.done.notify_waiters();
     }
 
     /// Ends when the instance has ended for good and every caller is answered. Cancel safe.
     pub(crate) async fn ended(&self) {
-        self.done.cancelled().await;
+        let done = self.done.notified(); // before the look: from here on it misses nothing
+        if !self.is_done.load(Ordering::Acquire) {
+            done.await;
+        }
     }
 }

@@ -26,6 +26,11 @@ pub struct Outcome(Result<(), String>);
 impl Outcome {
     const DONE: Self = Self(Ok(()));
 
+    /// A hook that ended, by a panic with a message or in order.
+    pub(crate) fn of_hook(panic: Option<String>) -> Self {
+        Self(panic.map_or(Ok(()), Err))
+    }
+
     /// The panic's message, if the handler panicked.
     pub(crate) fn panic(self) -> Option<String> {
         self.0.err()

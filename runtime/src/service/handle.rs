@@ -19,6 +19,7 @@ use crate::service::mailbox::Local;
 use crate::service::message::{EncodeError, Encoder, Message, Method, WireMessage, signature_salt};
 use crate::service::reroute::Refusals;
 use crate::service::stub::Stub;
+use crate::service::watch::Watch;
 
 /// The part of a generated handle that is the same for every service.
 pub struct Handle<M> {
@@ -53,6 +54,20 @@ pub trait ServiceHandle: Clone + Send + Sync + 'static {
             Target::Local(_) | Target::Remote(_) => None,
         }
     }
+
+    /// Watches what this handle leads to: a stream of one [`Down`](crate::Down) for each instance, which then ends. For
+    /// a handle to one instance that is one; for a handle to a name it is one for each instance to which the name leads
+    /// now, and the stream ends at once if it leads to none. Dropping the stream ends the watching.
+    ///
+    /// The end comes after everything that the instance answered before. If it had ended already, if its node is not
+    /// connected, or when the connection to its node ends, then that is what the stream tells. A supervised instance
+    /// ends with each of its lives: the next one may be watched anew.
+    ///
+    /// No task is made, and none is needed: this works inside and outside of services. A service that is to be told
+    /// through `#[on_down]` uses [`Context::watch`](crate::Context::watch).
+    fn watch(&self) -> Watch {
+        Watch::new(&self.as_inner().target.instances())
+    }
 }
 
 /// Where a handle leads.
@@ -76,6 +91,8 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn has_any(&self, refusals: &Refusals) -> bool;
     /// How many calls may be made again.
     fn budget(&self) -> &RetryBudget;
+    /// The instances now: never another `Routed`.
+    fn targets(&self) -> Vec<Target<M>>;
 }
 
 impl<M: Message> Handle<M> {
@@ -109,6 +126,14 @@ impl<M> Target<M> {
             Self::Local(local) => Some(local.address()),
             Self::Remote(remote) => Some(&remote.address),
             Self::Routed(_) => None,
+        }
+    }
+
+    /// The instances to which it leads now.
+    pub(crate) fn instances(&self) -> Vec<Self> {
+        match self {
+            Self::Local(_) | Self::Remote(_) => vec![self.clone()],
+            Self::Routed(routed) => routed.targets(),
         }
     }
 

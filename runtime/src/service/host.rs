@@ -36,6 +36,7 @@ pub(crate) struct Host {
     events: broadcast::Sender<Event>,
     counts: Counts,
     next_instance: AtomicU64,
+    next_watch: AtomicU64,
     /// How many seeds for jitter were given out.
     seeds: AtomicU64,
     /// The node, for `Context::node`: a layer above this one.
@@ -79,6 +80,7 @@ impl Host {
             events: broadcast::Sender::new(EVENTS),
             counts: Counts::default(),
             next_instance: AtomicU64::new(1),
+            next_watch: AtomicU64::new(1),
             seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
@@ -88,6 +90,12 @@ impl Host {
     pub(crate) fn next_address(&self) -> Address {
         let instance = InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed));
         Address { node: self.node.clone(), incarnation: self.incarnation, instance }
+    }
+
+    /// The first of `count` numbers for watches of instances. Never used twice, so that the watches of an earlier life
+    /// are not taken for those of a later one.
+    pub(crate) fn next_watches(&self, count: usize) -> u64 {
+        self.next_watch.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed)
     }
 
     /// A seed for jitter, another one each time.
@@ -115,6 +123,13 @@ impl Host {
     /// Every instance that runs here.
     pub(crate) fn all_residents(&self) -> Vec<Arc<Core>> {
         self.residents().values().map(|resident| Arc::clone(&resident.core)).collect()
+    }
+
+    /// The instances that run here under a name. An anonymous one has none, whatever it is called in logs.
+    pub(crate) fn instances_of(&self, name: &str) -> Vec<Arc<Core>> {
+        let residents = self.residents();
+        let named = residents.values().filter(|resident| resident.deliver.is_some());
+        named.map(|resident| &resident.core).filter(|core| **core.service() == *name).cloned().collect()
     }
 
     fn residents(&self) -> MutexGuard<'_, HashMap<InstanceId, Resident>> {

@@ -17,18 +17,18 @@ use crate::event::{DeadLetterReason, Phase};
 use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Item, Message};
+use crate::service::message::{Envelope, Item, Message, Parcel};
 use crate::service::queue::Exit;
 use crate::service::sojourn::Meter;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
-const BATCH: usize = 64;
+const BATCH: u8 = 64;
 
 /// How many messages an instance takes out of a mailbox of `capacity` at once. What it has taken out does not count as
 /// waiting, so a small mailbox is emptied one by one.
-fn batch_of(capacity: usize) -> usize {
-    (capacity / 16).clamp(1, BATCH)
+fn batch_of(capacity: usize) -> u8 {
+    u8::try_from(capacity / 16).map_or(BATCH, |batch| batch.clamp(1, BATCH))
 }
 
 pub(crate) struct Inbox<M: Message> {
@@ -36,10 +36,10 @@ pub(crate) struct Inbox<M: Message> {
     /// `None` once closed.
     queue: Option<Exit<M>>,
     /// Taken out of the queue and not yet begun, the next one last.
-    taken: Vec<Item<M>>,
-    batch: usize,
+    taken: Vec<Parcel<M>>,
+    batch: u8,
     /// From how many messages at once on the mailbox may be at its high-water mark.
-    notable: usize,
+    notable: u8,
     /// While messages wait, or have lately.
     meter: Option<Box<Meter>>,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
@@ -52,7 +52,8 @@ const GRACE: Duration = Duration::from_millis(50);
 impl<M: Message> Inbox<M> {
     pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
-        let notable = batch.min(local.core().settings().high_water_mark());
+        let notable =
+            u8::try_from(local.core().settings().high_water_mark()).map_or(batch, |mark| mark.min(batch));
         Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, meter: None, grace: None }
     }
 
@@ -67,23 +68,23 @@ impl<M: Message> Inbox<M> {
             return Poll::Ready(None);
         }
         // The handlers that this one was re-entrant to may have ended meanwhile.
-        if let Some(envelope) = self.local.pop_reentrant() {
-            self.taken.push(Item::Envelope(envelope));
+        if let Some(parcel) = self.local.pop_reentrant() {
+            self.taken.push(parcel);
         }
         if self.taken.is_empty() {
             ready!(self.poll_take(cx));
         }
-        Poll::Ready(self.taken.last().map(Item::is_exclusive))
+        Poll::Ready(self.taken.last().map(|parcel| parcel.is_exclusive()))
     }
 
     /// Takes what is next, if something is.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Item<M>> {
+    pub(crate) fn pop(&mut self) -> Option<Parcel<M>> {
         self.taken.pop()
     }
 
     /// The next message that must begin beside the running handlers.
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if self.local.core().is_stopping() { None } else { self.local.pop_reentrant() }
     }
 
@@ -93,15 +94,19 @@ impl<M: Message> Inbox<M> {
         if self.local.core().is_draining() {
             queue.close(); // what is in it still comes out
         }
-        // Before the queue gives up places: what came before these ends found no room, so all of it is in the queue.
+        // Before the queue gives up places: these ends found no room, so what came before them is in the queue. What takes a
+        // place that is given up now came after them.
         if self.local.has_downs() {
-            while let Some(item) = queue.pop() {
-                self.taken.push(item);
+            for _ in 0..queue.len() {
+                let Some(parcel) = queue.pop() else { break };
+                self.taken.push(parcel);
             }
-            self.taken.extend(self.local.take_downs().into_iter().map(Item::Down));
+            self.taken.extend(self.local.take_downs());
         }
         loop {
-            if self.taken.is_empty() && queue.poll_take(cx, &mut self.taken, self.batch).is_pending() {
+            if self.taken.is_empty()
+                && queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending()
+            {
                 if let Some(meter) = &mut self.meter
                     && meter.rest(self.local.core().gauge())
                 {
@@ -114,15 +119,14 @@ impl<M: Message> Inbox<M> {
                 return grace.as_mut().poll(cx);
             }
             let core = self.local.core();
-            if self.taken.len() >= self.notable || core.gauge().is_high() {
+            if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
             }
-            let (taken, left) = (self.taken.len(), if self.batch == 1 { queue.len() } else { 0 });
-            // Of those that come one by one, and find nobody, nobody reads the clock.
-            if taken + left > 1 {
-                let now = self.local.host().deadlines.now();
+            // For those that come one by one, and find nobody, nobody reads the clock.
+            let taken = self.taken.len();
+            if taken > 1 || self.batch == 1 && queue.len() > 0 {
                 let meter = self.meter.get_or_insert_default();
-                meter.take(core.gauge(), now, taken, queue.len());
+                meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
             } else if let Some(meter) = &mut self.meter {
                 meter.pause();
             }
@@ -148,10 +152,10 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn refuse_queued(&mut self) {
         let mut letters = DeadLetters::default();
         for item in self.taken.drain(..).rev() {
-            letters.bury(item);
+            letters.bury(*item);
         }
-        while let Some(item) = self.queue.as_mut().and_then(Exit::pop) {
-            letters.bury(item);
+        while let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) {
+            letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -160,8 +164,8 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn refuse_reentrant(&mut self) {
         self.meter = None; // how long a message waits between two lives says nothing of the next
         let mut letters = DeadLetters::default();
-        while let Some(envelope) = self.local.pop_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        while let Some(parcel) = self.local.pop_reentrant() {
+            letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -175,7 +179,7 @@ impl<M: Message> Inbox<M> {
             self.local.host().tasks.spawn(async move {
                 let mut letters = DeadLetters::default();
                 while let Some(item) = stragglers.recv().await {
-                    letters.bury(item);
+                    letters.bury(*item);
                 }
                 letters.publish::<M>(&host);
             });
@@ -188,17 +192,18 @@ impl<M: Message> Inbox<M> {
     }
 
     /// Answers what is there. Gives the queue back if more may come.
-    fn drain(&mut self) -> Option<mpsc::Receiver<Item<M>>> {
+    fn drain(&mut self) -> Option<mpsc::Receiver<Parcel<M>>> {
         let mut queue = self.queue.take()?;
         queue.close();
         let mut letters = DeadLetters::default();
         for item in std::mem::take(&mut self.taken).into_iter().rev() {
-            letters.bury(item);
+            letters.bury(*item);
         }
-        for envelope in self.local.end_reentrant() {
-            letters.bury(Item::Envelope(envelope));
+        for parcel in self.local.end_reentrant() {
+            letters.bury(*parcel);
         }
-        let stragglers = queue.empty(|item| letters.bury(item));
+        drop(self.local.take_downs()); // the end was noted above: no more come
+        let stragglers = queue.empty(|parcel| letters.bury(*parcel));
         letters.publish::<M>(self.local.host());
         stragglers
     }
@@ -208,9 +213,9 @@ impl<M: Message> Inbox<M> {
 /// clock is read once for all of it, and not at all for callers of this node whose deadline is
 /// [far](crate::service::deadlines::Deadlines::is_far).
 #[inline]
-fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>) {
+fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
     let deadlines = &local.host().deadlines;
-    let may_be_late = |item: &Item<M>| {
+    let may_be_late = |item: &Parcel<M>| {
         item.deadline().is_some_and(|deadline| !(item.is_from_here() && deadlines.is_far(deadline)))
     };
     if taken.iter().any(may_be_late) {
@@ -218,18 +223,18 @@ fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>) {
     }
 }
 
-fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Item<M>>, now: Tick) {
+fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Tick) {
     // When the one behind so many others begins.
     let turn = |ahead| if local.sheds() { now.after(local.core().gauge().expected(ahead)) } else { now };
     let mut ahead = 0;
-    let is_late = |item: &mut Item<M>| {
+    let is_late = |item: &mut Parcel<M>| {
         let is_late = item.deadline().is_some_and(|deadline| deadline <= turn(ahead));
         ahead += usize::from(!is_late);
         is_late
     };
     for item in taken.extract_if(.., is_late) {
         let has_passed = item.deadline().is_some_and(|deadline| deadline <= now);
-        let Item::Envelope(Envelope { message, .. }) = item else { continue };
+        let Item::Envelope(Envelope { message, .. }) = *item else { continue };
         let handler = format!("{}.{}", M::INTERFACE, message.method().name());
         let reason = if has_passed {
             let detail = format!("`{handler}` waited in its mailbox past its deadline");

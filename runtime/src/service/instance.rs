@@ -5,11 +5,12 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
 use crate::config::Queued;
@@ -39,8 +40,7 @@ pub(crate) type Factory<S> = Arc<Mutex<dyn FnMut() -> S + Send>>;
 /// Starts an instance that nobody supervises: it has one life.
 pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) -> Arc<Local<S::Message>> {
     let (local, inbox) = settle::<S>(host, name, false, None);
-    let end = End::new(inbox);
-    host.tasks.spawn(live(service, end, host.owner()));
+    host.tasks.spawn(live(End::new(inbox, Some(service))));
     local
 }
 
@@ -53,8 +53,7 @@ pub(crate) fn start_supervised<S: Service>(
     first: NextLife,
 ) -> Arc<Local<S::Message>> {
     let (local, inbox) = settle::<S>(host, name, true, reach);
-    let end = End::new(inbox);
-    host.tasks.spawn(live_again_and_again(factory, end, first, host.owner()));
+    host.tasks.spawn(live_again_and_again(factory, End::new(inbox, None), first));
     local
 }
 
@@ -78,57 +77,75 @@ fn settle<S: Service>(
 }
 
 /// The task of an instance with one life.
-async fn live<S: Service>(
-    service: S,
-    mut end: End<S::Message>,
-    // The node outlives its instances.
-    _node: Option<Arc<dyn Any + Send + Sync>>,
-) {
-    let (started, _) = oneshot::channel();
-    let reason = life(service, &mut end.inbox, started).await;
-    end.finish(reason);
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` stores a `mut` argument twice, and there are many of these"
+)]
+fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
+    async move {
+        let reason = life(&mut end.service, &mut end.inbox, None).await;
+        end.note(reason);
+        end.inbox.close();
+    }
 }
 
 /// The task of a supervised instance.
-async fn live_again_and_again<S: Service>(
+#[expect(clippy::manual_async_fn, reason = "as above")]
+fn live_again_and_again<S: Service>(
     factory: Factory<S>,
-    mut end: End<S::Message>,
+    mut end: End<S>,
     first: NextLife,
-    // The node outlives its instances.
-    _node: Option<Arc<dyn Any + Send + Sync>>,
-) {
-    let core = Arc::clone(end.inbox.local().core());
-    let mut next = Some(first);
-    while let Some(NextLife { started, ended }) = next {
-        end.begin(ended);
-        if !core.begin_life() {
-            return end.finish(core.stop_reason());
-        }
-        let reason = match make(&core, &factory) {
-            Ok(service) => life(service, &mut end.inbox, started).await,
-            Err((reason, error)) => {
-                drop(started.send(Err(error))); // who waited for this life may have gone
-                reason
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let core = Arc::clone(end.inbox.local().core());
+        let mut next = Some(first);
+        while let Some(NextLife { started, ended }) = next {
+            end.ended = Some(ended);
+            if !core.begin_life() {
+                end.note(core.stop_reason());
+                break;
             }
-        };
-        if core.is_final() {
-            return end.finish(reason);
+            end.begin();
+            let reason = match make(&core, &factory) {
+                Ok(service) => {
+                    end.service = Some(service);
+                    life(&mut end.service, &mut end.inbox, Some(started)).await
+                }
+                Err((reason, error)) => {
+                    core.end_life();
+                    drop(started.send(Err(error))); // who waited for this life may have gone
+                    reason
+                }
+            };
+            end.note(reason);
+            if core.is_final() {
+                break;
+            }
+            next = match end.rest() {
+                Some(next) => wait_for_word(&core, next).await,
+                None => None,
+            };
         }
-        next = match end.rest::<S>(reason) {
-            Some(next) => wait_for_word(&core, next).await,
-            None => None,
-        };
+        // Not left to the drop of `end`: that cannot wait for senders who are about to put their message into the queue.
+        end.inbox.close();
     }
 }
 
 /// Waits for the word that begins the next life; `None` if there is none.
-async fn wait_for_word(core: &Core, mut next: oneshot::Receiver<NextLife>) -> Option<NextLife> {
+async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> Option<NextLife> {
     let mut registered = None;
     poll_fn(|cx| {
         register(core, &mut registered, cx);
         if core.is_final() { Poll::Ready(None) } else { next.poll_unpin(cx).map(Result::ok) }
     })
     .await
+}
+
+/// Where the word for the next life will be heard.
+struct Word {
+    next: oneshot::Receiver<NextLife>,
+    /// Dropped when nobody waits for it any more.
+    waits: oneshot::Sender<()>,
 }
 
 /// Makes the value of a life. A factory that panics is a start that fails.
@@ -145,18 +162,25 @@ fn make<S: Service>(core: &Core, factory: &Factory<S>) -> Result<S, (StopReason,
     })
 }
 
-/// One life, whatever happens in it.
+/// One life, whatever happens in it. Afterwards there is no service any more.
 async fn life<S: Service>(
-    service: S,
+    service: &mut Option<S>,
     inbox: &mut Inbox<S::Message>,
-    started: oneshot::Sender<Result<(), StartError>>,
+    started: Option<Starter>,
 ) -> StopReason {
     let core = Arc::clone(inbox.local().core());
-    let living = AssertUnwindSafe(until_killed(&core, run(service, inbox, started))).catch_unwind();
-    let reason = match living.await {
+    let ended = AssertUnwindSafe(UntilKilled {
+        life: Some(run(service, inbox, started)),
+        core: &core,
+        registered: None,
+    })
+    .catch_unwind()
+    .await;
+    // A service's `Drop` may panic.
+    let dropped = catch_unwind(AssertUnwindSafe(|| *service = None));
+    let reason = match ended.and_then(|ended| dropped.map(|()| ended)) {
         Ok(Some(reason)) => reason,
         Ok(None) => core.stop_reason(),
-        // A panic outside of every handler and hook: the service's `Drop`.
         Err(panic) => {
             core.host().count_panic();
             StopReason::Panicked(dispatch::panic_message(&*panic))
@@ -167,22 +191,31 @@ async fn life<S: Service>(
     reason
 }
 
-/// Runs a life; `None` if it was killed, after everything in it was dropped.
-async fn until_killed<F: Future>(core: &Core, life: F) -> Option<F::Output> {
-    let mut life = pin!(Some(life));
-    let mut registered = None;
-    poll_fn(|cx| {
+pin_project! {
+    /// Runs a life; gives `None` if it was killed, after everything in it was dropped.
+    struct UntilKilled<'c, F> {
+        #[pin]
+        life: Option<F>,
+        core: &'c Core,
+        registered: Option<Waker>,
+    }
+}
+
+impl<F: Future> Future for UntilKilled<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
         // Before anything is looked at, so that no order is missed.
-        register(core, &mut registered, cx);
-        if core.is_killed() {
-            life.set(None);
+        register(this.core, this.registered, cx);
+        if this.core.is_killed() {
+            this.life.set(None);
         }
-        match life.as_mut().as_pin_mut() {
+        match this.life.as_pin_mut() {
             Some(life) => life.poll(cx).map(Some),
             None => Poll::Ready(None),
         }
-    })
-    .await
+    }
 }
 
 /// Makes orders wake the task that polls.
@@ -194,44 +227,56 @@ fn register(core: &Core, registered: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// What must happen at the end of an instance, also when its task is dropped.
-struct End<M: Message> {
-    inbox: Inbox<M>,
-    /// Why the present life ended. A task that is dropped never says.
-    reason: StopReason,
+/// An instance, and what must happen at its end, also when its task is dropped.
+struct End<S: Service> {
+    /// The value of the present life.
+    service: Option<S>,
+    inbox: Inbox<S::Message>,
+    /// Why the present life ended. A task that is dropped never says, and is `Killed`.
+    reason: Option<Box<StopReason>>,
     /// Whether the end of the present life was told.
     told: bool,
     /// The supervisor's ear. Dropped last: then everything about the end is done.
     ended: Option<oneshot::Sender<Ended>>,
+    /// The node outlives its instances.
+    _node: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-impl<M: Message> End<M> {
-    fn new(inbox: Inbox<M>) -> Self {
-        Self { inbox, reason: StopReason::Killed, told: false, ended: None }
+impl<S: Service> End<S> {
+    fn new(inbox: Inbox<S::Message>, service: Option<S>) -> Self {
+        let node = inbox.local().host().owner();
+        Self { service, inbox, reason: None, told: false, ended: None, _node: node }
     }
 
     /// A life begins.
-    fn begin(&mut self, ended: oneshot::Sender<Ended>) {
-        (self.reason, self.told, self.ended) = (StopReason::Killed, false, Some(ended));
+    fn begin(&mut self) {
+        (self.reason, self.told) = (None, false);
     }
 
-    /// The last life has ended.
-    fn finish(mut self, reason: StopReason) {
-        self.reason = reason;
+    /// A life has ended, for this reason.
+    fn note(&mut self, reason: StopReason) {
+        self.reason = Some(Box::new(reason));
+    }
+
+    fn reason(&self) -> StopReason {
+        self.reason.as_ref().map_or(StopReason::Killed, |reason| (**reason).clone())
     }
 
     /// A life has ended, and another may come. Gives where its word will be heard, unless nobody can say it.
-    fn rest<S: Service<Message = M>>(&mut self, reason: StopReason) -> Option<oneshot::Receiver<NextLife>> {
-        self.reason = reason.clone();
+    fn rest(&mut self) -> Option<Word> {
         if S::SETTINGS.queued == Queued::Refuse {
             self.inbox.refuse_queued();
         }
         self.tell();
+        let core = self.inbox.local().core();
+        let reason = self.reason();
+        core.end_watches(&reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        self.inbox.local().core().watchers().fire(&self.reason);
-        let (next, hears) = oneshot::channel();
-        self.ended.take()?.send(Ended { reason, next }).ok()?;
-        Some(hears)
+        core.watchers().fire(&reason);
+        let (word, next) = oneshot::channel();
+        let (waits, ends) = oneshot::channel();
+        self.ended.take()?.send(Ended { reason, next: word, waits: ends }).ok()?;
+        Some(Word { next, waits })
     }
 
     /// Tells the end of a life, once.
@@ -243,40 +288,49 @@ impl<M: Message> End<M> {
         core.host().publish(Event::InstanceEnded {
             address: core.address().clone(),
             service: core.service().to_string(),
-            reason: self.reason.clone(),
+            reason: self.reason(),
         });
     }
 }
 
-impl<M: Message> Drop for End<M> {
+impl<S: Service> Drop for End<S> {
     fn drop(&mut self) {
+        // Only a task that is cut off still has its service.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service = None)) {
+            self.note(StopReason::Panicked(dispatch::panic_message(&*panic)));
+        }
         self.inbox.close_abruptly();
         let core = Arc::clone(self.inbox.local().core());
         core.end_life();
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();
+        let reason = self.reason();
+        core.end_watches(&reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        core.watchers().end(&self.reason);
+        core.watchers().end(&reason);
         core.mark_done();
     }
 }
 
 /// A life: the hooks, and the messages between them.
 async fn run<S: Service>(
-    mut service: S,
+    service: &mut Option<S>,
     inbox: &mut Inbox<S::Message>,
-    started: oneshot::Sender<Result<(), StartError>>,
+    started: Option<Starter>,
 ) -> StopReason {
+    let Some(service) = service else { return StopReason::Killed }; // a life begins with a service
     let core = Arc::clone(inbox.local().core());
-    let hook_scope = |hook| Scope::new(&core, hook, Meta::default());
-    let context = hook_scope(&ON_START).context();
+    let scope = |hook| Scope::new(&core, hook, Meta::default());
 
-    let outcome = dispatch::hook(hook_scope(&ON_START), service.on_start(&context)).await;
+    let outcome = {
+        let context = scope(&ON_START).context();
+        dispatch::hook(scope(&ON_START), service.on_start(&context)).await
+    };
     if let Some(reason) = report_start(&core, outcome, started) {
         return reason;
     }
-    let mut reason = serve(&mut service, inbox).await;
+    let mut reason = serve(service, inbox).await;
     // What is queued is answered before the hook: nobody waits for a service's own tidying.
     if core.is_final() {
         inbox.close();
@@ -285,20 +339,23 @@ async fn run<S: Service>(
         core.host().count_panic();
         return reason; // the state may be broken: no more of its code but `Drop`
     }
-    if let Err(message) =
-        dispatch::hook(hook_scope(&ON_STOP), service.on_stop(&context, reason.clone())).await
-    {
+    let context = scope(&ON_STOP).context();
+    let stopped = dispatch::hook(scope(&ON_STOP), service.on_stop(&context, reason.clone())).await;
+    if let Err(message) = stopped {
         core.host().count_panic();
         reason = StopReason::Panicked(message);
     }
     reason
 }
 
+/// Who waits for a life to be up.
+type Starter = oneshot::Sender<Result<(), StartError>>;
+
 /// Tells the starter how the hook ended; gives the reason to end if it failed.
 fn report_start(
     core: &Core,
     outcome: Result<Result<(), StartFailure>, String>,
-    started: oneshot::Sender<Result<(), StartError>>,
+    started: Option<Starter>,
 ) -> Option<StopReason> {
     let service = core.service().to_string();
     let (result, reason) = match outcome {
@@ -315,6 +372,8 @@ fn report_start(
             )
         }
     };
-    drop(started.send(result)); // nobody waits after `spawn`
+    if let Some(started) = started {
+        drop(started.send(result)); // who waited may have gone
+    }
     reason
 }

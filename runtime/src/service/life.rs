@@ -23,6 +23,8 @@ pub(crate) struct Ended {
     pub(crate) reason: StopReason,
     /// Where the child waits for the word.
     pub(crate) next: oneshot::Sender<NextLife>,
+    /// Ends when the child does not wait any more: because the word was heard, or because it is gone for good.
+    pub(crate) waits: oneshot::Receiver<()>,
 }
 
 /// A life, as its supervisor hears of it.

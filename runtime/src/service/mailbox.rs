@@ -2,19 +2,20 @@
 //!
 //! Invariant: waiting for room is the only wait here.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Overflow;
 use crate::error::CallError;
-use crate::event::{DeadLetterReason, Down};
+use crate::event::{DeadLetterReason, Down, StopReason};
 use crate::id::Address;
-use crate::port::WatchId;
-use crate::service::core::{Core, Mailbox};
+use crate::port::{WatchId, Watcher};
+use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::host::Host;
-use crate::service::message::{Envelope, Item, Message, Method};
+use crate::service::message::{Envelope, Item, Message, Method, Parcel};
 use crate::service::queue::{self, Entrance};
 use crate::service::ring::{NotTaken, Ring};
 
@@ -34,9 +35,9 @@ pub(crate) struct Local<M> {
 /// What does not go through the queue.
 struct Aside<M> {
     /// Messages that begin beside the running handlers: see [`crate::service::chain`].
-    reentrant: VecDeque<Envelope<M>>,
+    reentrant: VecDeque<Parcel<M>>,
     /// Ends of what the instance watches, for which the queue had no room: at most as many as it watches.
-    downs: Vec<Box<(WatchId, Down)>>,
+    downs: Vec<Parcel<M>>,
 }
 
 impl<M> Default for Aside<M> {
@@ -124,15 +125,17 @@ impl<M: Message> Local<M> {
     /// Puts a message into the queue if there is room. Where the oldest send makes room, it becomes a dead letter.
     #[inline]
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+        let parcel = Box::new(Item::Envelope(envelope));
         let pushed = match &self.queue {
-            Entrance::Channel(sender) => queue::push(sender, Item::Envelope(envelope)),
-            Entrance::Ring(ring) => self.push_displacing(ring, Item::Envelope(envelope)),
+            Entrance::Channel(sender) => queue::push(sender, parcel),
+            Entrance::Ring(ring) => self.push_displacing(ring, parcel),
         };
         pushed.map_err(|refused| self.refused(refused))
     }
 
-    fn push_displacing(&self, ring: &Ring<Item<M>>, item: Item<M>) -> Result<(), NotTaken<Item<M>>> {
-        if let Some(Item::Envelope(Envelope { message, .. })) = ring.push(item)? {
+    fn push_displacing(&self, ring: &Ring<Parcel<M>>, parcel: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
+        let displaced = ring.push(parcel)?.map(|displaced| *displaced);
+        if let Some(Item::Envelope(Envelope { message, .. })) = displaced {
             self.core.gauge().note(&self.core, self.capacity());
             let handler = format!("{}.{}", M::INTERFACE, message.method().name());
             drop(message);
@@ -142,7 +145,7 @@ impl<M: Message> Local<M> {
     }
 
     #[cold]
-    fn refused(&self, refused: NotTaken<Item<M>>) -> Refused<M> {
+    fn refused(&self, refused: NotTaken<Parcel<M>>) -> Refused<M> {
         match refused {
             NotTaken::Full(item) => {
                 self.core.gauge().note(&self.core, self.capacity());
@@ -155,17 +158,20 @@ impl<M: Message> Local<M> {
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
     /// answers its caller. One that the mailbox closed before comes back.
     pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
-        self.queue.wait_and_push(Item::Envelope(envelope)).await.map_err(sent_back)
+        self.queue.wait_and_push(Box::new(Item::Envelope(envelope))).await.map_err(sent_back)
     }
 
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
     /// what finds no room waits beside the queue.
     pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
-        let item = Item::Down(Box::new((watch, down)));
-        let Err(NotTaken::Full(Item::Down(down))) = self.queue.push_if_room(item) else {
+        let parcel = Box::new(Item::Down(watch, Box::new(down)));
+        let Err(NotTaken::Full(down)) = self.queue.push_if_room(parcel) else {
             return; // taken in, or the instance has ended
         };
         let mut aside = self.aside();
+        if self.core.has_ended() {
+            return;
+        }
         aside.downs.push(down);
         self.any_downs.store(true, Ordering::Release); // under the lock, as in `take_downs`
         drop(aside);
@@ -178,7 +184,7 @@ impl<M: Message> Local<M> {
         self.any_downs.load(Ordering::Acquire)
     }
 
-    pub(crate) fn take_downs(&self) -> Vec<Box<(WatchId, Down)>> {
+    pub(crate) fn take_downs(&self) -> Vec<Parcel<M>> {
         let mut aside = self.aside();
         self.any_downs.store(false, Ordering::Release); // under the lock, as in `push_down`
         std::mem::take(&mut aside.downs)
@@ -193,14 +199,14 @@ impl<M: Message> Local<M> {
         if aside.reentrant.len() >= MAX_REENTRANT {
             return Err(Refused::Full(envelope));
         }
-        aside.reentrant.push_back(envelope);
+        aside.reentrant.push_back(Box::new(Item::Envelope(envelope)));
         self.any_reentrant.store(true, Ordering::Release);
         drop(aside);
         self.core.wake();
         Ok(())
     }
 
-    pub(crate) fn pop_reentrant(&self) -> Option<Envelope<M>> {
+    pub(crate) fn pop_reentrant(&self) -> Option<Parcel<M>> {
         if !self.any_reentrant.load(Ordering::Acquire) {
             return None;
         }
@@ -211,7 +217,7 @@ impl<M: Message> Local<M> {
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.
-    pub(crate) fn end_reentrant(&self) -> VecDeque<Envelope<M>> {
+    pub(crate) fn end_reentrant(&self) -> VecDeque<Parcel<M>> {
         let mut aside = self.aside();
         self.core.mark_ended(); // under the lock: a push either is taken here or sees the end
         std::mem::take(&mut aside.reentrant)
@@ -227,17 +233,40 @@ impl<M: Message> Local<M> {
     }
 }
 
+/// A mailbox, whatever messages are in it.
+pub(crate) trait Mailbox: Any + Watcher {
+    /// How many messages wait.
+    fn waiting(&self) -> usize;
+    /// Takes back what [`Watcher::down`] has put beside the queue.
+    fn forget_down(&self, watch: WatchId);
+}
+
 impl<M: Message> Mailbox for Local<M> {
     fn waiting(&self) -> usize {
         self.queue.len()
     }
+
+    fn forget_down(&self, watch: WatchId) {
+        if self.has_downs() {
+            self.aside().downs.retain(|down| !matches!(**down, Item::Down(of, _) if of == watch));
+        }
+    }
+}
+
+impl<M: Message> Watcher for Local<M> {
+    fn down(&self, watch: WatchId, reason: StopReason) {
+        if let Some(down) = self.core.hear(watch, reason) {
+            self.push_down(watch, down);
+        }
+    }
 }
 
 /// The message that a queue did not take.
-fn sent_back<M>(item: Item<M>) -> Envelope<M> {
-    match item {
+#[expect(clippy::boxed_local, reason = "it comes back in its box")]
+fn sent_back<M>(parcel: Parcel<M>) -> Envelope<M> {
+    match *parcel {
         Item::Envelope(envelope) => envelope,
-        Item::Down(_) => unreachable!("what comes back is what was sent"),
+        Item::Down(..) => unreachable!("what comes back is what was sent"),
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
-//! | `watchers` | who is told of an instance's end |
+//! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
 //! | `turns`, `watchdog` | who sees that a handler runs too long |
 //! | `host`, `tasks` | what a node lends to its instances |
@@ -46,5 +46,7 @@ pub(crate) mod supervisor;
 pub(crate) mod tasks;
 pub(crate) mod timer;
 pub(crate) mod turns;
+pub(crate) mod watch;
 pub(crate) mod watchdog;
+pub(crate) mod watched;
 pub(crate) mod watchers;

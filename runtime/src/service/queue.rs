@@ -9,19 +9,19 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::config::Overflow;
-use crate::service::message::Item;
+use crate::service::message::Parcel;
 use crate::service::ring::{NotTaken, Ring};
 
 /// The senders' end.
 pub(crate) enum Entrance<M> {
-    Channel(Sender<Item<M>>),
-    Ring(Arc<Ring<Item<M>>>),
+    Channel(Sender<Parcel<M>>),
+    Ring(Arc<Ring<Parcel<M>>>),
 }
 
 /// The instance's end.
 pub(crate) enum Exit<M> {
-    Channel(Receiver<Item<M>>),
-    Ring(Arc<Ring<Item<M>>>),
+    Channel(Receiver<Parcel<M>>),
+    Ring(Arc<Ring<Parcel<M>>>),
 }
 
 /// Makes a queue for `capacity` items.
@@ -32,7 +32,7 @@ pub(crate) fn queue<M>(capacity: usize, overflow: Overflow) -> (Entrance<M>, Exi
             (Entrance::Channel(sender), Exit::Channel(receiver))
         }
         Overflow::DropOldest => {
-            let ring = Arc::new(Ring::new(capacity, Item::is_send));
+            let ring = Arc::new(Ring::new(capacity, |parcel: &Parcel<M>| parcel.is_send()));
             (Entrance::Ring(Arc::clone(&ring)), Exit::Ring(ring))
         }
     }
@@ -40,7 +40,7 @@ pub(crate) fn queue<M>(capacity: usize, overflow: Overflow) -> (Entrance<M>, Exi
 
 impl<M> Entrance<M> {
     /// Puts an item in if there is room.
-    pub(crate) fn push_if_room(&self, item: Item<M>) -> Result<(), NotTaken<Item<M>>> {
+    pub(crate) fn push_if_room(&self, item: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
         match self {
             Self::Channel(sender) => push(sender, item),
             Self::Ring(ring) => ring.push_if_room(item),
@@ -57,7 +57,7 @@ impl<M> Entrance<M> {
 
     /// Puts an item in when there is room; gives it back if there never will be. Nobody waits for room in a ring. Cancel
     /// safe: an item that did not get in is dropped.
-    pub(crate) async fn wait_and_push(&self, item: Item<M>) -> Result<(), Item<M>> {
+    pub(crate) async fn wait_and_push(&self, item: Parcel<M>) -> Result<(), Parcel<M>> {
         match self {
             Self::Channel(sender) => sender.send(item).await.map_err(|refused| refused.0),
             Self::Ring(ring) => match ring.push_if_room(item) {
@@ -70,7 +70,7 @@ impl<M> Entrance<M> {
 
 /// Puts an item into a channel, if there is room.
 #[inline]
-pub(crate) fn push<M>(sender: &Sender<Item<M>>, item: Item<M>) -> Result<(), NotTaken<Item<M>>> {
+pub(crate) fn push<M>(sender: &Sender<Parcel<M>>, item: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
     sender.try_send(item).map_err(|refused| match refused {
         TrySendError::Full(item) => NotTaken::Full(item),
         TrySendError::Closed(item) => NotTaken::Closed(item),
@@ -83,7 +83,7 @@ impl<M> Exit<M> {
     pub(crate) fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        into: &mut Vec<Item<M>>,
+        into: &mut Vec<Parcel<M>>,
         limit: usize,
     ) -> Poll<()> {
         match self {
@@ -101,7 +101,7 @@ impl<M> Exit<M> {
     }
 
     /// Takes the oldest item, if there is one.
-    pub(crate) fn pop(&mut self) -> Option<Item<M>> {
+    pub(crate) fn pop(&mut self) -> Option<Parcel<M>> {
         match self {
             Self::Channel(receiver) => receiver.try_recv().ok(),
             Self::Ring(ring) => ring.pop(),
@@ -118,7 +118,7 @@ impl<M> Exit<M> {
 
     /// Takes all that is in a closed queue. Gives back the channel if there are senders that have a place in it and have
     /// not put their item there; a ring has no places.
-    pub(crate) fn empty(self, mut take: impl FnMut(Item<M>)) -> Option<Receiver<Item<M>>> {
+    pub(crate) fn empty(self, mut take: impl FnMut(Parcel<M>)) -> Option<Receiver<Parcel<M>>> {
         match self {
             Self::Channel(mut receiver) => loop {
                 match receiver.try_recv() {

@@ -12,9 +12,11 @@ use crate::service::handle::{Routed, Target};
 /// How many instances of a name one message is handed to at most, the first included.
 const MAX_TRIES: usize = 8;
 
-/// The instances that did not run one message. Of most messages there are none, and then nothing is allocated.
+/// The instances that did not run one message. Of most messages there are none, and then nothing is allocated: behind a
+/// pointer, since every call carries it.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Vec<(Address, CallError)>);
+#[expect(clippy::box_collection, reason = "a third of the size, in every call")]
+pub(crate) struct Refusals(Option<Box<Vec<(Address, CallError)>>>);
 
 /// A message that an instance did not take, and another one of the same name may. It did not run.
 pub(crate) struct Back<M> {
@@ -25,17 +27,17 @@ pub(crate) struct Back<M> {
 
 impl Refusals {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Whether the instance has refused.
     pub(crate) fn contains(&self, instance: &Address) -> bool {
-        self.0.iter().any(|(from, _)| from == instance)
+        self.0.iter().flat_map(|refusals| refusals.iter()).any(|(from, _)| from == instance)
     }
 
     /// Notes a refusal, and takes the message out of it.
     pub(crate) fn note<M>(&mut self, back: Back<M>) -> M {
-        self.0.push((back.from, back.error));
+        self.0.get_or_insert_default().push((back.from, back.error));
         back.message
     }
 
@@ -45,7 +47,7 @@ impl Refusals {
     /// The latest refusal, if there was one; else why there is nobody.
     pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>) -> Result<Target<M>, CallError> {
         match routed.pick(self) {
-            Ok(target) if self.0.len() < MAX_TRIES => Ok(target),
+            Ok(target) if self.len() < MAX_TRIES => Ok(target),
             Err(nobody) if self.is_empty() => Err(nobody),
             _ => Err(self.latest()),
         }
@@ -53,13 +55,17 @@ impl Refusals {
 
     /// Whether there is an instance to hand the message to next.
     pub(crate) fn leave_any<M>(&self, routed: &dyn Routed<M>) -> bool {
-        self.0.len() < MAX_TRIES && routed.has_any(self)
+        self.len() < MAX_TRIES && routed.has_any(self)
     }
 
     /// What the last one said who refused: it is what the caller is told.
     pub(crate) fn latest(&mut self) -> CallError {
         let nobody = || CallError::NoRoute("no instance is left to try".into());
-        self.0.pop().map_or_else(nobody, |(_, latest)| latest)
+        self.0.as_mut().and_then(|refusals| refusals.pop()).map_or_else(nobody, |(_, latest)| latest)
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |refusals| refusals.len())
     }
 }
 

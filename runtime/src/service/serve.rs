@@ -11,15 +11,17 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::event::{Down, StopReason};
-use crate::port::WatchId;
+use futures_util::FutureExt;
+use pin_project_lite::pin_project;
+
+use crate::event::StopReason;
 use crate::service::concurrent::{Concurrent, Step};
 use crate::service::context::Scope;
 use crate::service::core::Core;
 use crate::service::definition::Service;
-use crate::service::dispatch;
+use crate::service::dispatch::{self, Outcome};
 use crate::service::inbox::Inbox;
-use crate::service::message::{Envelope, Item, Message, Meta};
+use crate::service::message::{Envelope, Item, Message, Meta, Parcel};
 use crate::service::turns::ON_DOWN;
 
 /// Runs messages until the life is to end.
@@ -29,13 +31,15 @@ pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Mess
         if poll_fn(|cx| inbox.poll_peek(cx)).await.is_none() {
             return core.stop_reason();
         }
-        let Some(item) = inbox.pop() else { return core.stop_reason() };
-        let panicked = match item {
-            Item::Envelope(envelope) if envelope.message.method().is_exclusive() => {
-                serve_alone(service, inbox, &core, envelope).await
+        let Some(parcel) = inbox.pop() else { return core.stop_reason() };
+        let panicked = match *parcel {
+            // It was given up meanwhile, or an earlier life had it.
+            Item::Down(watch, _) if core.has_forgotten(watch) => None,
+            Item::Down(..) => Box::pin(serve_down(service, inbox, &core, parcel)).await,
+            Item::Envelope(_) if parcel.is_exclusive() => {
+                Alone { handler: run_exclusive(service, &core, parcel), inbox }.await
             }
-            Item::Envelope(envelope) => serve_beside(service, inbox, &core, envelope).await,
-            Item::Down(down) => serve_down(service, inbox, &core, *down).await,
+            Item::Envelope(_) => serve_beside(service, inbox, &core, parcel).await,
         };
         if let Some(message) = panicked {
             return StopReason::Panicked(message);
@@ -43,45 +47,51 @@ pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Mess
     }
 }
 
-/// Runs an `&mut self` message; gives the panic's message if it panicked.
-async fn serve_alone<S: Service>(
-    service: &mut S,
-    inbox: &mut Inbox<S::Message>,
-    core: &Arc<Core>,
-    Envelope { message, meta }: Envelope<S::Message>,
-) -> Option<String> {
-    let scope = Scope::new(core, message.method(), meta);
-    let mut handler = pin!(service.run_exclusive(message, scope));
-    poll_fn(|cx| poll_beside(inbox, handler.as_mut(), cx)).await.panic()
-}
-
-/// Runs `&self` messages, of which `first` is the first, until the next one is none or the life is to end. They borrow
-/// the service until all of them have ended.
+/// Runs `&self` messages, of which `parcel` holds the first, until the next one is none or the life is to end. They
+/// borrow the service until all of them have ended.
 async fn serve_beside<S: Service>(
     // Borrowed mutably, though it is shared: a reference that may be sent must not ask that services be `Sync`.
     service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    Envelope { message, meta }: Envelope<S::Message>,
+    parcel: Parcel<S::Message>,
 ) -> Option<String> {
-    let scope = Scope::new(core, message.method(), meta);
-    let mut first = pin!(Some(service.run_shared(message, scope)));
+    let mut first = pin!(run_shared(service, core, parcel));
     let mut concurrent = Concurrent::new(S::SETTINGS.concurrency);
     loop {
         match poll_fn(|cx| concurrent.poll(cx, first.as_mut(), inbox)).await {
-            Step::Start(Envelope { message, meta }) => {
-                let scope = Scope::new(core, message.method(), meta);
-                let handler = service.run_shared(message, scope);
-                if first.is_none() && concurrent.is_empty() {
-                    first.set(Some(handler));
-                } else {
-                    concurrent.push(handler);
-                }
+            Step::Start(parcel) if first.is_none() && concurrent.is_empty() => {
+                first.set(run_shared(service, core, parcel));
             }
+            Step::Start(parcel) => concurrent.extend(run_shared(service, core, parcel)),
             Step::Alone => return None,
             Step::Panicked(message) => return Some(message),
         }
     }
+}
+
+/// Begins an `&mut self` handler. A function of its own, so that the message is nowhere but in the handler.
+#[expect(clippy::boxed_local, reason = "a message is moved once, from its parcel into its handler")]
+fn run_exclusive<'s, S: Service>(
+    service: &'s mut S,
+    core: &Arc<Core>,
+    parcel: Parcel<S::Message>,
+) -> Option<impl Future<Output = Outcome> + Send + use<'s, S>> {
+    let Item::Envelope(Envelope { message, meta }) = *parcel else { return None };
+    let scope = Scope::new(core, message.method(), meta);
+    Some(service.run_exclusive(message, scope))
+}
+
+/// Begins an `&self` handler, likewise.
+#[expect(clippy::boxed_local, reason = "as above")]
+fn run_shared<'s, S: Service>(
+    service: &'s S,
+    core: &Arc<Core>,
+    parcel: Parcel<S::Message>,
+) -> Option<impl Future<Output = Outcome> + Send + use<'s, S>> {
+    let Item::Envelope(Envelope { message, meta }) = *parcel else { return None };
+    let scope = Scope::new(core, message.method(), meta);
+    Some(service.run_shared(message, scope))
 }
 
 /// Runs the `#[on_down]` hook.
@@ -89,24 +99,37 @@ async fn serve_down<S: Service>(
     service: &mut S,
     inbox: &mut Inbox<S::Message>,
     core: &Arc<Core>,
-    (_watch, down): (WatchId, Down),
+    parcel: Parcel<S::Message>,
 ) -> Option<String> {
+    let Item::Down(_watch, down) = *parcel else { return None };
     let scope = Scope::new(core, &ON_DOWN, Meta::default());
     let context = scope.context();
-    let mut hook = pin!(dispatch::hook(scope, service.on_down(&context, down)));
-    poll_fn(|cx| poll_beside(inbox, hook.as_mut(), cx)).await.err()
+    let hook = dispatch::hook(scope, service.on_down(&context, *down));
+    let hook = hook.map(|ended| Outcome::of_hook(ended.err()));
+    Alone { handler: Some(hook), inbox }.await
 }
 
-/// Polls what nothing may run beside. Should the instance be told to stop meanwhile, what waits is answered at once.
-#[inline]
-fn poll_beside<M: Message, F: Future>(
-    inbox: &mut Inbox<M>,
-    handler: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    let polled = handler.poll(cx);
-    if polled.is_pending() {
-        inbox.close_if_stopped();
+pin_project! {
+    /// Runs what nothing may run beside; gives the panic's message if it panicked. Should the instance be told to stop
+    /// meanwhile, what waits is answered at once.
+    struct Alone<'i, M: Message, F> {
+        #[pin]
+        handler: Option<F>,
+        inbox: &'i mut Inbox<M>,
     }
-    polled
+}
+
+impl<M: Message, F: Future<Output = Outcome>> Future for Alone<'_, M, F> {
+    type Output = Option<String>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let this = self.project();
+        let Some(handler) = this.handler.as_pin_mut() else { return Poll::Ready(None) };
+        let polled = handler.poll(cx);
+        if polled.is_pending() {
+            this.inbox.close_if_stopped();
+        }
+        polled.map(Outcome::panic)
+    }
 }

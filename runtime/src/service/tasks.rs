@@ -74,6 +74,11 @@ impl Tasks {
         handles.iter().for_each(AbortHandle::abort);
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.table().entries.len()
+    }
+
     /// Whether the tasks were cut off.
     pub(crate) fn is_aborted(&self) -> bool {
         self.0.aborted.is_cancelled()
@@ -87,7 +92,7 @@ impl Tasks {
     /// Ends when every task has ended. Cancel safe.
     pub(crate) async fn ended(&self) {
         let empty = self.0.empty.notified(); // before the look: from here on it misses nothing
-        if !self.0.table().entries.is_empty() {
+        if self.len() > 0 {
             empty.await;
         }
     }

@@ -92,7 +92,7 @@ impl Watchdog {
             // Whoever cannot wait that long rings; many may have, before the look.
             let at_least = pause.min(SHORTEST);
             time::sleep(at_least).await;
-            let _rang = time::timeout(pause - at_least, bell.notified()).await;
+            let _rang = time::timeout(pause.saturating_sub(at_least), bell.notified()).await;
         }
     }
 
@@ -158,7 +158,9 @@ impl Entry {
             }
             look(run);
         });
-        events.into_iter().for_each(|event| core.host().publish(event));
+        for event in events {
+            core.host().publish(event);
+        }
         core.note_waiting();
         if !current.is_running() && !any_beside {
             self.leaves = true;
@@ -178,7 +180,7 @@ fn look_at(core: &Core, run: &mut Run, now: Tick, events: &mut Vec<Event>) -> Du
     {
         let Some(limit) = limit.filter(|_| !*told) else { continue };
         if age < limit {
-            due = due.min(limit - age);
+            due = due.min(limit.saturating_sub(age));
         } else {
             *told = true;
             events.push(event(core, run.turn, age, is_stuck));
@@ -213,11 +215,12 @@ mod tests {
     struct Idle;
 
     #[skyhold_macros::service(local, crate = crate)]
+    #[expect(clippy::unused_self, reason = "a message has a receiver")]
     impl Idle {
         pub fn nothing(&self) {}
 
         pub async fn wait(&self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::StopReason;
+use crate::id::Address;
 use crate::port::{WatchId, Watcher};
 
 /// The watchers of one instance.
@@ -34,14 +35,19 @@ struct Table {
     /// Found by who watches and by its own number, so that even the last of very many goes quickly.
     watches: HashMap<(usize, WatchId), Entry>,
     next: u64,
+    /// Whether the present life has failed, and only its end has yet to come.
+    is_doomed: bool,
 }
 
-#[derive(Debug)]
 struct Entry {
     /// When it came, among the others.
     place: u64,
     /// Held, so that its address is nobody else's as long as the entry is here.
     watcher: Arc<dyn Watcher>,
+    /// Who is linked by this watch.
+    linker: Option<Box<Address>>,
+    /// Whether it is the end of the next life that is to be told.
+    is_for_next: bool,
 }
 
 impl Watchers {
@@ -51,6 +57,32 @@ impl Watchers {
     /// # Errors
     /// Why the instance ended, if it has. The watcher is not told again.
     pub(crate) fn add(&self, watcher: Arc<dyn Watcher>, watch: WatchId) -> Result<(), StopReason> {
+        self.insert(watcher, watch, None)
+    }
+
+    /// As [`Watchers::add`], for a watch that links `linker` with this instance.
+    ///
+    /// A life that has failed already passes that failure on to those whom it was linked with, and to nobody who comes
+    /// later: who is linked then is so with the next life. Otherwise two linked services that are started again, each
+    /// time linking themselves with a life that is about to end, would never come to rest.
+    ///
+    /// # Errors
+    /// Why the instance ended, if it has. The watcher is not told again.
+    pub(crate) fn link(
+        &self,
+        watcher: Arc<dyn Watcher>,
+        watch: WatchId,
+        linker: &Address,
+    ) -> Result<(), StopReason> {
+        self.insert(watcher, watch, Some(Box::new(linker.clone())))
+    }
+
+    fn insert(
+        &self,
+        watcher: Arc<dyn Watcher>,
+        watch: WatchId,
+        linker: Option<Box<Address>>,
+    ) -> Result<(), StopReason> {
         let mut state = self.state();
         let table = match state.get_or_insert_with(|| Box::new(State::Watched(Table::default()))).as_mut() {
             State::Watched(table) => table,
@@ -58,7 +90,9 @@ impl Watchers {
         };
         let place = table.next;
         table.next += 1;
-        let before = table.watches.insert((identity(&watcher), watch), Entry { place, watcher });
+        let is_for_next = linker.is_some() && table.is_doomed;
+        let entry = Entry { place, watcher, linker, is_for_next };
+        let before = table.watches.insert((identity(&entry.watcher), watch), entry);
         drop(state);
         debug_assert!(before.is_none(), "the watcher gave the number {watch:?} twice");
         Ok(())
@@ -69,20 +103,50 @@ impl Watchers {
         let mut state = self.state();
         let Some(State::Watched(table)) = state.as_deref_mut() else { return false };
         let removed = table.watches.remove(&(identity(watcher), watch));
-        if table.watches.is_empty() {
+        if table.is_unused() {
             *state = None;
         }
         drop(state);
         removed.is_some()
     }
 
+    /// Undoes the links by which `linker` is linked with this instance. Its side learns of it as of an end that is no
+    /// failure, which it passes over.
+    pub(crate) fn unlink(&self, linker: &Address) {
+        let mut state = self.state();
+        let Some(State::Watched(table)) = state.as_deref_mut() else { return };
+        let gone: Vec<_> =
+            table.watches.extract_if(|_, entry| entry.linker.as_deref() == Some(linker)).collect();
+        if table.is_unused() {
+            *state = None;
+        }
+        drop(state);
+        tell(gone, &StopReason::Normal);
+    }
+
+    /// The present life has failed: its end is to come.
+    pub(crate) fn doom(&self) {
+        let mut state = self.state();
+        if let State::Watched(table) =
+            state.get_or_insert_with(|| Box::new(State::Watched(Table::default()))).as_mut()
+        {
+            table.is_doomed = true;
+        }
+    }
+
     /// Tells everybody that a life of the instance has ended, and forgets them. Another life follows, which may be
     /// watched anew.
     pub(crate) fn fire(&self, reason: &StopReason) {
         let mut state = self.state();
-        let taken = if matches!(state.as_deref(), Some(State::Watched(_))) { state.take() } else { None };
+        let Some(State::Watched(table)) = state.as_deref_mut() else { return };
+        let told: Vec<_> = table.watches.extract_if(|_, entry| !entry.is_for_next).collect();
+        table.watches.values_mut().for_each(|entry| entry.is_for_next = false);
+        table.is_doomed = false;
+        if table.is_unused() {
+            *state = None;
+        }
         drop(state);
-        tell(taken, reason);
+        tell(told, reason);
     }
 
     /// Tells everybody that the instance has ended for good. Whoever comes from now on is told at once. Only the first
@@ -94,7 +158,15 @@ impl Watchers {
         }
         let taken = state.replace(Box::new(State::Ended(reason.clone())));
         drop(state);
-        tell(taken, reason);
+        if let Some(State::Watched(table)) = taken.map(|state| *state) {
+            tell(table.watches.into_iter().collect(), reason);
+        }
+    }
+
+    /// Whether a living instance holds nothing for watchers.
+    #[cfg(test)]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.state().is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, Option<Box<State>>> {
@@ -103,12 +175,26 @@ impl Watchers {
 }
 
 /// Tells those who were taken out, the first to come first.
-fn tell(taken: Option<Box<State>>, reason: &StopReason) {
-    let Some(State::Watched(table)) = taken.map(|state| *state) else { return };
-    let mut watches: Vec<_> = table.watches.into_iter().collect();
+fn tell(mut watches: Vec<((usize, WatchId), Entry)>, reason: &StopReason) {
     watches.sort_unstable_by_key(|(_, entry)| entry.place);
     for ((_, watch), entry) in watches {
         entry.watcher.down(watch, reason.clone());
+    }
+}
+
+impl Table {
+    fn is_unused(&self) -> bool {
+        self.watches.is_empty() && !self.is_doomed
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Two instances may watch each other: not through the watcher.
+        f.debug_struct("Entry")
+            .field("place", &self.place)
+            .field("linker", &self.linker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,6 +208,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::id::{Incarnation, InstanceId, NodeId};
 
     /// Notes what it is told.
     #[derive(Debug, Default)]
@@ -199,6 +286,45 @@ mod tests {
         watchers.add(Arc::clone(&watcher), WatchId(2)).unwrap();
         watchers.fire(&StopReason::Normal);
         assert_eq!(notes.taken(), [(2, StopReason::Normal)]);
+    }
+
+    fn linker() -> Address {
+        let node = NodeId::new("a").unwrap();
+        Address { node, incarnation: Incarnation(1), instance: InstanceId(7) }
+    }
+
+    #[test]
+    fn a_life_that_has_failed_passes_its_end_on_to_no_link_that_comes_later() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        watchers.link(Arc::clone(&watcher), WatchId(1), &linker()).unwrap();
+        watchers.doom();
+        watchers.link(Arc::clone(&watcher), WatchId(2), &linker()).unwrap();
+        watchers.add(Arc::clone(&watcher), WatchId(3)).unwrap();
+        watchers.fire(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(1, StopReason::Killed), (3, StopReason::Killed)]);
+        watchers.link(Arc::clone(&watcher), WatchId(4), &linker()).unwrap();
+        watchers.fire(&StopReason::Normal);
+        assert_eq!(notes.taken(), [(2, StopReason::Normal), (4, StopReason::Normal)]);
+        assert!(watchers.is_unused());
+        watchers.doom();
+        watchers.link(Arc::clone(&watcher), WatchId(5), &linker()).unwrap();
+        watchers.end(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(5, StopReason::Killed)], "no life follows");
+    }
+
+    #[test]
+    fn links_are_undone_from_the_watched_side_by_who_linked() {
+        let watchers = Watchers::default();
+        let (notes, watcher) = watcher();
+        let other = Address { instance: InstanceId(8), ..linker() };
+        watchers.link(Arc::clone(&watcher), WatchId(1), &linker()).unwrap();
+        watchers.link(Arc::clone(&watcher), WatchId(2), &other).unwrap();
+        watchers.add(Arc::clone(&watcher), WatchId(3)).unwrap();
+        watchers.unlink(&linker());
+        assert_eq!(notes.taken(), [(1, StopReason::Normal)]);
+        watchers.fire(&StopReason::Killed);
+        assert_eq!(notes.taken(), [(2, StopReason::Killed), (3, StopReason::Killed)]);
     }
 
     #[test]

@@ -31,5 +31,7 @@
 
 mod cluster;
 mod network;
+mod usage;
 
 pub use cluster::Cluster;
+pub use usage::{Usage, usage};

@@ -11,6 +11,8 @@ use crate::node::node::Node;
 
 use super::*;
 
+mod watched;
+
 /// Hands on what it is told.
 #[derive(Debug)]
 struct Ear(mpsc::Sender<(u64, StopReason)>);

@@ -3,6 +3,7 @@
 //! Invariant: nothing is decided here.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::error::StartError;
+use crate::event::StopReason;
 use crate::id::InstanceId;
 use crate::service::core::{Core, Order};
+use crate::service::dispatch::panic_message;
 use crate::service::life::{self, Life, NextLife};
 use crate::service::supervisor::control::Control;
 use crate::supervision::Restart;
@@ -38,6 +41,8 @@ impl Halt {
 
 /// What makes a child end.
 pub(crate) trait Lever: Send + Sync + fmt::Debug {
+    /// Takes back the word that ended the life before, unless it was for good. What is said from now on is for the next.
+    fn renew(&self);
     /// Tells it to end. A later, harder word counts.
     fn pull(&self, halt: Halt);
     /// Ends when the child is gone for good.
@@ -47,6 +52,10 @@ pub(crate) trait Lever: Send + Sync + fmt::Debug {
 }
 
 impl Lever for Core {
+    fn renew(&self) {
+        Self::renew(self);
+    }
+
     fn pull(&self, halt: Halt) {
         self.order(match halt {
             Halt::Rest => Order::Rest,
@@ -99,6 +108,8 @@ pub(crate) struct Child {
     pub(crate) state: State,
     /// The lives that it had begun after the first.
     pub(crate) restarts: u64,
+    /// Whether it has been up.
+    pub(crate) was_up: bool,
     pub(crate) lever: Option<Arc<dyn Lever>>,
     /// How it is to end, if it was singled out.
     pub(crate) halt: Option<Halt>,
@@ -107,8 +118,10 @@ pub(crate) struct Child {
     way: Way,
     /// Why it could not start.
     pub(crate) error: Option<StartError>,
-    /// Whom to tell whether it came up for the first time.
-    pub(crate) added: Option<oneshot::Sender<Result<(), StartError>>>,
+    /// Why the last life ended that was not told to.
+    pub(crate) last_end: Option<StopReason>,
+    /// With which others it was added, if it was.
+    pub(crate) addition: Option<u64>,
 }
 
 /// What a child does.
@@ -143,12 +156,14 @@ impl Child {
             registry,
             state: State::Down,
             restarts: 0,
+            was_up: false,
             lever: None,
             halt: None,
             kill_at: None,
             way: Way::First(begin),
             error: None,
-            added: None,
+            last_end: None,
+            addition: None,
         }
     }
 
@@ -160,6 +175,9 @@ impl Child {
             Way::First(begin) => self.lever = Some(begin(next)),
             Way::Again(child) => {
                 self.restarts += 1;
+                if let Some(lever) = &self.lever {
+                    lever.renew();
+                }
                 drop(child.send(next)); // a child that is gone drops the life, which is heard
             }
             Way::Closed => debug_assert!(false, "a life was begun beside another"),
@@ -186,6 +204,18 @@ impl Child {
     pub(crate) fn pull(&self, halt: Halt) {
         if let Some(lever) = &self.lever {
             lever.pull(halt);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A first life that never began drops what its factory holds, which is a user's, and may panic.
+        if let Way::First(begin) = std::mem::replace(&mut self.way, Way::Closed)
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(begin)))
+        {
+            let message = panic_message(&*panic);
+            tracing::error!(child = &*self.name, message, "panicked in the drop of its factory");
         }
     }
 }

@@ -28,21 +28,21 @@ pub(crate) struct Control {
 
 /// What a supervisor is asked.
 pub(crate) enum Command {
-    /// Supervise one more child. Answered when it is up.
-    Add(Spec, oneshot::Sender<Result<(), StartError>>),
-    /// End children for good. Answered when they are gone.
-    End(Which, Halt, oneshot::Sender<()>),
+    /// Supervise more children, all or none.
+    Add(Addition),
+    /// End all children of a name for good. Answered when they are gone.
+    End(Arc<str>, Halt, oneshot::Sender<()>),
     /// Tell how the children fare.
     Children(oneshot::Sender<Vec<ChildInfo>>),
 }
 
-/// Which of the children.
-#[derive(Clone, Debug)]
-pub(crate) enum Which {
-    /// All of a name.
-    Named(Arc<str>),
-    /// One instance.
-    Instance(InstanceId),
+/// Children that a running supervisor is to start.
+pub(crate) struct Addition {
+    pub(crate) specs: Vec<Spec>,
+    /// Told when all are up, or when one did not come up and the others are gone again.
+    pub(crate) reply: oneshot::Sender<Result<(), StartError>>,
+    /// Hears whether they stay. Who drops its end before the reply, or instead of taking it, ends them.
+    pub(crate) stay: oneshot::Receiver<()>,
 }
 
 impl Control {
@@ -79,14 +79,6 @@ impl Control {
         }
     }
 
-    /// Another life begins: a word that ended the life before is forgotten, unless it was for good.
-    pub(crate) fn begin_life(&self) {
-        for halt in [Halt::Rest, Halt::Kill] {
-            // Another word is left as it is.
-            let _ = self.halt.compare_exchange(halt as u8 + 1, 0, Ordering::AcqRel, Ordering::Acquire);
-        }
-    }
-
     pub(crate) fn mark_gone(&self) {
         self.gone.cancel();
     }
@@ -102,6 +94,11 @@ impl Control {
 }
 
 impl Lever for Control {
+    fn renew(&self) {
+        // Another word is for good, and stays.
+        let _ = self.halt.compare_exchange(Halt::Rest as u8 + 1, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     fn pull(&self, halt: Halt) {
         self.halt.fetch_max(halt as u8 + 1, Ordering::AcqRel);
         self.halted.notify_one();
