@@ -123,12 +123,11 @@ impl<M: Message> Inbox<M> {
             if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
             }
-            let (taken, left) = (self.taken.len(), if self.batch == 1 { queue.len() } else { 0 });
-            // Of those that come one by one, and find nobody, nobody reads the clock.
-            if taken + left > 1 {
-                let now = self.local.host().deadlines.now();
+            // For those that come one by one, and find nobody, nobody reads the clock.
+            let taken = self.taken.len();
+            if taken > 1 || self.batch == 1 && queue.len() > 0 {
                 let meter = self.meter.get_or_insert_default();
-                meter.take(core.gauge(), now, taken, queue.len());
+                meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
             } else if let Some(meter) = &mut self.meter {
                 meter.pause();
             }

@@ -28,6 +28,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// A batch was taken out, and `left` messages are behind it.
+    #[inline(never)]
     pub(crate) fn take(&mut self, gauge: &Gauge, now: Tick, batch: usize, left: usize) {
         if let Some((then, size)) = self.latest.replace((now, batch)) {
             gauge.note_pace(then.until(now) / u32::try_from(size.max(1)).unwrap_or(u32::MAX));
