@@ -3,6 +3,8 @@
 //!
 //! Invariant: plain values. How they are published is the node's matter.
 
+use std::time::Duration;
+
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 
 /// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
@@ -57,6 +59,40 @@ pub enum Event {
         /// Why.
         reason: StopReason,
     },
+    /// A handler, or a hook, has run for longer than its service's `slow`, 1 s by default. Told once of each run.
+    SlowHandler {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// The handler, as `service.method`.
+        handler: String,
+        /// How long it has run by now, or up to 250 ms less.
+        age: Duration,
+    },
+    /// A handler, or a hook, has run for longer than its service's `stuck`, 10 s by default. Told once of each run.
+    StuckHandler {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// The handler, as `service.method`.
+        handler: String,
+        /// How long it has run by now, or up to 250 ms less.
+        age: Duration,
+    },
+    /// As many messages wait in a mailbox as its service's `high_water` says, 80 percent of its bound by default. Told
+    /// again after it was less than half as full.
+    HighWater {
+        /// The instance.
+        address: Address,
+        /// Its service's name.
+        service: String,
+        /// How many messages wait.
+        waiting: usize,
+        /// How many may.
+        capacity: usize,
+    },
     /// Messages reached nobody. A call's caller got an error as well; for a send this is the only trace.
     DeadLetter(DeadLetter),
 }
@@ -86,6 +122,8 @@ pub enum DeadLetterReason {
     NoInstance,
     /// The mailbox was full when the message came over the network; for an item of a topic, the connection was full.
     Overloaded,
+    /// A newer message took its place in a full mailbox, whose setting is `overflow = "drop_oldest"`. Only sends are.
+    Displaced,
     /// The method or its signature is not known here, or the arguments did not decode; for an item of a topic, the other
     /// node's items are of another type.
     Undecodable,
@@ -156,8 +194,10 @@ pub struct Down {
 pub struct Counters {
     /// Messages that reached nobody: see [`DeadLetter`].
     pub dead_letters: u64,
-    /// Those of them that were dropped because the deadline had passed or the caller had given up.
-    pub expired: u64,
+    /// Sends that were dropped to make room for newer messages: [`DeadLetterReason::Displaced`].
+    pub displaced: u64,
+    /// Messages that were too late, or whose caller had given up, by the phase in which that was seen.
+    pub expired: Expired,
     /// Handlers and hooks that panicked.
     pub panics: u64,
     /// Instances that were started.
@@ -168,4 +208,48 @@ pub struct Counters {
     pub restarts: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
+}
+
+/// How many messages were too late in each phase of their way. Part of [`Counters`].
+///
+/// A message is counted once, in the first phase that sees it, on the node that this phase belongs to: `send` on the
+/// caller's, the others on the callee's. But for `reply` its handler did not run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expired {
+    /// The deadline passed before the message was handed over: before it was made, or while it waited for room in a
+    /// mailbox or on a connection. Sends are counted too, by their timeout.
+    pub send: u64,
+    /// The deadline had passed when a request that came over the network had been read. A dead letter.
+    pub receive: u64,
+    /// The deadline had passed when the instance took the message out of its mailbox; or its caller had given up before
+    /// the deadline, which is seen when the handler is about to begin. A dead letter.
+    pub dispatch: u64,
+    /// The message was taken out of the mailbox in time, and its deadline passed before the first poll of its handler: it
+    /// waited for those that ran. A dead letter.
+    pub invoke: u64,
+    /// The handler gave its value, and nobody waited for it any more.
+    pub reply: u64,
+}
+
+impl Expired {
+    /// All phases together.
+    pub fn total(&self) -> u64 {
+        self.send + self.receive + self.dispatch + self.invoke + self.reply
+    }
+}
+
+/// The phases of [`Expired`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Send,
+    Receive,
+    Dispatch,
+    Invoke,
+    Reply,
+}
+
+impl Phase {
+    /// How many phases there are.
+    pub(crate) const COUNT: usize = 5;
 }

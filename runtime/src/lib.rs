@@ -76,7 +76,7 @@ pub mod prelude;
 
 pub use config::{Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
-pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, StopReason};
+pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 pub use node::builder::NodeBuilder;
 pub use node::events::Events;

@@ -222,7 +222,7 @@ impl Link {
 /// The handlers' side.
 impl Link {
     /// Answers a request of the peer.
-    pub(crate) fn reply(&self, id: RequestId, payload: Encode<'_>) {
+    pub(crate) fn reply(&self, id: RequestId, payload: Encode<'_>) -> bool {
         self.answer(id, |out| {
             // A `Serialize` of the user's may panic: the caller is answered all the same.
             let put = catch_unwind(AssertUnwindSafe(|| frame::put_reply(out, id, self.limit, payload)));
@@ -232,12 +232,12 @@ impl Link {
                 Err(_) => "the reply's `Serialize` panicked".to_owned(),
             };
             frame::put_failure(out, id, &CallError::BadReply(problem.into()));
-        });
+        })
     }
 
     /// Answers a request of the peer with an error.
     pub(crate) fn fail(&self, id: RequestId, error: &CallError) {
-        self.answer(id, |out| frame::put_failure(out, id, error));
+        let _wanted = self.answer(id, |out| frame::put_failure(out, id, error));
     }
 
     /// Notes that a request of the peer needs no answer any more.
@@ -256,11 +256,11 @@ impl Link {
         if cancelled || !self.is_open() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn answer(&self, id: RequestId, put: impl FnOnce(&mut BytesMut)) {
+    fn answer(&self, id: RequestId, put: impl FnOnce(&mut BytesMut)) -> bool {
         let mut state = self.state();
         let wanted = state.inbound.finish(id);
         if !wanted || !self.is_open() {
-            return;
+            return false;
         }
         let was_empty = state.out.is_empty();
         put(&mut state.out);
@@ -268,6 +268,7 @@ impl Link {
         if was_empty {
             self.data.notify_one();
         }
+        true
     }
 }
 

@@ -28,6 +28,7 @@ mod races;
 mod raw;
 mod remote;
 mod rerouting;
+mod stuck;
 mod supervision;
 mod timers;
 mod topics;

@@ -1,5 +1,7 @@
 //! Every mailbox has a bound, which is exact and pushes back on its own callers alone.
 
+mod full;
+
 use std::future::IntoFuture;
 
 use futures_util::poll;

@@ -308,7 +308,7 @@ async fn a_request_whose_deadline_passed_in_the_mailbox_never_runs() {
     assert_eq!(running.await, Ok(7));
     assert_eq!(scene.remote.note(2, vec![]).await, Ok(2));
     assert_eq!(scene.probe.notes(), [2]);
-    assert_eq!(scene.cluster[1].counters().expired, 1);
+    assert_eq!(scene.cluster[1].counters().expired.total(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -377,6 +377,7 @@ async fn a_full_mailbox_on_another_node_refuses_its_own_callers_and_nobody_else(
     assert!(!error.may_have_run());
     assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
     assert_eq!(scene.remote.divide(6, 3).await, Ok(Ok(2)), "another service on the same connection");
+    assert!(matches!(events.next().await, Some(Event::HighWater { .. })), "it is full");
     match events.next().await {
         Some(Event::DeadLetter(letter)) => {
             assert_eq!(

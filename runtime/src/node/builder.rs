@@ -208,6 +208,9 @@ impl NodeBuilder {
         );
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
+        for task in 0..2 {
+            host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
+        }
         host.tasks.spawn(coordinator.run());
         host.tasks.spawn(peers.run());
         if let Some(listener) = listening {

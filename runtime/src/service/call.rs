@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::{CallError, Detail};
+use crate::event::Phase;
 use crate::id::Address;
 use crate::service::chain::Chain;
 use crate::service::context::{self, Inherited};
@@ -255,6 +256,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         deadlines.saw(now);
         let deadline = deadline(now, self.timeout, &self.handle, &inherited);
         if deadline <= now {
+            self.handle.host().count_expired(Phase::Send);
             return Some(Err(self.expired()));
         }
         self.deadline = Some(deadline);
@@ -332,7 +334,10 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
                 // Whoever polls is who waits.
                 self.attempt(message, deadline, context::inherited().chain)
             }
-            _ => Some(Err(self.refusals.latest())),
+            _ => {
+                self.handle.host().count_expired(Phase::Send);
+                Some(Err(self.refusals.latest()))
+            }
         }
     }
 
@@ -351,7 +356,10 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         }
         let error = match std::mem::replace(&mut self.state, State::Done) {
             State::Room(_) if node_ended => CallError::Stopped(self.node_ended()),
-            State::Room(room) => room.overloaded(),
+            State::Room(room) => {
+                self.handle.host().count_expired(Phase::Send);
+                room.overloaded()
+            }
             _ if node_ended => CallError::NoReply(self.node_ended()),
             _ => self.timed_out(),
         };

@@ -85,6 +85,11 @@ impl Scope {
         &self.core
     }
 
+    #[inline]
+    pub(crate) fn method(&self) -> &'static Method {
+        self.method
+    }
+
     /// `service.method`, for errors.
     pub(crate) fn handler(&self) -> String {
         format!("{}.{}", self.core.interface(), self.method.name())

@@ -14,10 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::error::CallError;
 use crate::event::StopReason;
 use crate::id::Address;
+use crate::service::definition::Settings;
+use crate::service::gauge::Gauge;
 use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
 use crate::service::mailbox::{Local, Mailbox};
-use crate::service::message::Message;
+use crate::service::message::{Message, Method};
+use crate::service::turns::Turns;
 use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -47,7 +50,7 @@ const FINAL: u8 = Order::Drain as u8 | Order::Stop as u8;
 pub(crate) struct Core {
     address: Address,
     service: Arc<str>,
-    interface: &'static str,
+    kind: &'static Kind,
     host: Arc<Host>,
     /// Whether a supervisor decides what follows a life.
     supervised: bool,
@@ -56,12 +59,22 @@ pub(crate) struct Core {
     ended: AtomicBool,
     state: Mutex<State>,
     watchers: Watchers,
+    turns: Turns,
+    gauge: Gauge,
     /// Whether everything about the end is done.
     is_done: AtomicBool,
     /// Told when it is.
     done: Notify,
     /// The [`Local`] around this core.
     local: OnceLock<Weak<dyn Mailbox>>,
+}
+
+/// What all instances of a service have in common.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) interface: &'static str,
+    pub(crate) methods: &'static [Method],
+    pub(crate) settings: Settings,
 }
 
 /// Guards what is touched seldom.
@@ -83,16 +96,11 @@ struct State {
 }
 
 impl Core {
-    pub(crate) fn new(
-        host: &Arc<Host>,
-        service: Arc<str>,
-        interface: &'static str,
-        supervised: bool,
-    ) -> Self {
+    pub(crate) fn new(host: &Arc<Host>, service: Arc<str>, kind: &'static Kind, supervised: bool) -> Self {
         Self {
             address: host.next_address(),
             service,
-            interface,
+            kind,
             host: Arc::clone(host),
             supervised,
             orders: AtomicU8::new(0),
@@ -100,6 +108,8 @@ impl Core {
             // Without a supervisor there is no word that begins its life.
             state: Mutex::new(State { is_living: !supervised, ..State::default() }),
             watchers: Watchers::default(),
+            turns: Turns::default(),
+            gauge: Gauge::default(),
             is_done: AtomicBool::new(false),
             done: Notify::new(),
             local: OnceLock::new(),
@@ -118,7 +128,36 @@ impl Core {
 
     /// The name of the interface that the instance speaks.
     pub(crate) fn interface(&self) -> &'static str {
-        self.interface
+        self.kind.interface
+    }
+
+    /// The methods of that interface.
+    pub(crate) fn methods(&self) -> &'static [Method] {
+        self.kind.methods
+    }
+
+    #[inline]
+    pub(crate) fn settings(&self) -> &'static Settings {
+        &self.kind.settings
+    }
+
+    /// Which handlers run.
+    #[inline]
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// How full the mailbox is.
+    #[inline]
+    pub(crate) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    /// Looks how full the mailbox is.
+    pub(crate) fn note_waiting(&self) {
+        if let Some(local) = self.local.get().and_then(Weak::upgrade) {
+            self.gauge.note(self, local.waiting());
+        }
     }
 
     #[inline]
@@ -280,6 +319,7 @@ impl Core {
         state.is_living = false;
         let (life, _failure) = (state.life.take(), state.failure.take());
         drop(state);
+        self.turns.end_all();
         if let Some(life) = life {
             life.cancel();
         }

@@ -53,6 +53,15 @@ impl Settings {
         Self { mailbox: messages, ..self }
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.mailbox.max(1)
+    }
+
+    /// How many messages wait when an event says so.
+    pub(crate) fn high_water_mark(&self) -> usize {
+        self.capacity().saturating_mul(usize::from(self.high_water)).div_ceil(100).max(1)
+    }
+
     /// How many `&self` handlers of an instance may run at once. At least 1; 64 by default.
     #[must_use]
     pub const fn concurrency(self, handlers: usize) -> Self {

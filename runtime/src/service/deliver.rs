@@ -5,10 +5,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{CallError, ChainLink};
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, Phase};
 use crate::id::MethodId;
 use crate::port::Link;
 use crate::proto::frame::{Request, RequestHead};
@@ -24,6 +24,9 @@ pub(crate) trait Deliver: Send + Sync + fmt::Debug {
     /// Takes a request in.
     fn deliver(&self, link: &Arc<Link>, request: Request, now: Instant);
 }
+
+/// How little time a request has left for the clock to be read once more after its arguments were.
+const HURRIED: Duration = Duration::from_secs(10);
 
 /// Makes the erased form of an instance whose messages can cross the wire.
 pub(crate) fn reachable<M: WireMessage>(local: &Arc<Local<M>>) -> Arc<dyn Deliver> {
@@ -74,8 +77,17 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             };
             return answer.fail(&CallError::Deadlock(chain.describe(callee)));
         }
-        let now = self.local.host().deadlines.tick(now);
-        let deadline = head.remaining.map(|remaining| now.after(remaining));
+        let deadlines = &self.local.host().deadlines;
+        let arrived = deadlines.tick(now);
+        let deadline = head.remaining.map(|remaining| arrived.after(remaining));
+        // Long arguments take their time. Nobody reads the clock for those who have a lot of it.
+        if head.remaining.is_some_and(|remaining| remaining <= HURRIED)
+            && deadline.is_some_and(|deadline| deadline <= deadlines.now())
+        {
+            self.local.host().count_expired(Phase::Receive);
+            let detail = format!("the deadline of `{}` passed while it was read", name::<M>(method));
+            return answer.refuse(&CallError::Expired(detail.into()), DeadLetterReason::Expired);
+        }
         let meta = Meta { deadline, chain, caller: Caller::Peer(Arc::clone(link)) };
         let envelope = Envelope { message, meta };
         let taken = if head.wants_reply && circle == Circle::Reentrant {
@@ -87,9 +99,7 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             Ok(()) => {}
             // The answer goes first: what the dropped message answers then comes too late.
             Err(Refused::Full(_envelope)) => {
-                let address = self.local.address();
-                let detail = format!("the mailbox of {address} is full ({} messages)", self.local.capacity());
-                answer.refuse(&CallError::Overloaded(detail.into()), DeadLetterReason::Overloaded);
+                answer.refuse(&self.local.full(), DeadLetterReason::Overloaded);
             }
             Err(Refused::Closed(_envelope)) => {
                 answer.refuse(&self.local.core().stopped_error(), DeadLetterReason::Stopped);

@@ -13,9 +13,10 @@ use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 
 use crate::error::CallError;
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::reply::Reply;
+use crate::service::turns::Place;
 
 /// How a handler ended.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pin_project! {
         reply: Option<Reply<T>>,
         // Until the caller has given up.
         context: Option<&'c Context>,
-        begun: bool,
+        place: Place,
     }
 }
 
@@ -58,7 +59,7 @@ where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, begun: false }
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, place: Place::Ahead }
 }
 
 /// Runs a handler that takes `&Context`: the context is cancelled when the caller gives up.
@@ -67,7 +68,7 @@ where
     T: Send,
     F: Future<Output = T> + Send,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), begun: false }
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), place: Place::Ahead }
 }
 
 impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
@@ -78,13 +79,14 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
         let (Some(scope), Some(reply)) = (&this.scope, &mut this.reply) else {
             panic!("a handler was polled after it had ended");
         };
-        if !*this.begun {
-            *this.begun = true;
+        if let Place::Ahead = this.place {
+            *this.place = Place::Current;
             if let Some(refusal) = late(scope, reply) {
                 refuse(scope, this.reply.take(), refusal);
                 return Poll::Ready(Outcome::DONE);
             }
             reply.begin();
+            begin(scope);
         }
         loop {
             let polled = context::enter(this.scope, || {
@@ -94,6 +96,11 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                 Ok(Poll::Ready(value)) => Ok(value),
                 Err(panic) => Err(panic),
                 Ok(Poll::Pending) => {
+                    if let (Place::Current, Some(scope)) = (&this.place, this.scope.as_ref())
+                        && !scope.method().is_exclusive()
+                    {
+                        *this.place = scope.core().turns().set_aside();
+                    }
                     let (Some(context), Some(reply)) = (*this.context, &mut this.reply) else {
                         return Poll::Pending;
                     };
@@ -105,6 +112,9 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                     continue; // the handler may be waiting for just this
                 }
             };
+            if let Some(scope) = this.scope.as_ref() {
+                scope.core().turns().end(*this.place);
+            }
             return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
         }
     }
@@ -117,9 +127,28 @@ pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handle
         return Outcome::DONE;
     }
     reply.begin();
+    begin(&scope);
     let mut scope = Some(scope);
     let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
+    end(scope.as_ref());
     finish(result, Some(reply), scope.as_ref())
+}
+
+/// Shows the watchdog that a handler begins.
+#[inline]
+fn begin(scope: &Scope) {
+    let core = scope.core();
+    if !core.turns().begin(scope.method()) {
+        core.host().watchdog.add(core);
+    }
+}
+
+/// Shows the watchdog that a handler has ended which nothing ran beside.
+#[inline]
+fn end(scope: Option<&Scope>) {
+    if let Some(scope) = scope {
+        scope.core().turns().end(Place::Current);
+    }
 }
 
 /// The answer of the arm that no message reaches: `run_shared` gets only messages with `&self`, `run_exclusive` only
@@ -161,7 +190,14 @@ fn late<T>(scope: &Scope, reply: &Reply<T>) -> Option<Late> {
 
 #[cold]
 fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
-    let handler = scope.handler();
+    let (handler, host) = (scope.handler(), scope.core().host());
+    let now = host.deadlines.now();
+    let phase = match why {
+        // Its deadline had not passed when it was taken out of the mailbox.
+        _ if scope.deadline().is_some_and(|deadline| deadline <= now) => Phase::Invoke,
+        Late::Expired => Phase::Invoke,
+        Late::Abandoned => Phase::Dispatch,
+    };
     match (reply, why) {
         (Some(reply), Late::Expired) => {
             reply.fail(CallError::Expired(
@@ -171,7 +207,8 @@ fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
         (Some(reply), Late::Abandoned) => reply.dismiss(),
         (None, _) => {}
     }
-    scope.core().host().dead_letter(handler, true, DeadLetterReason::Expired);
+    host.count_expired(phase);
+    host.dead_letter(handler, true, DeadLetterReason::Expired);
 }
 
 #[inline]
@@ -182,7 +219,11 @@ fn finish<T>(
 ) -> Outcome {
     match (result, reply) {
         (Ok(value), Some(reply)) => {
-            reply.send(value);
+            if !reply.answer(value)
+                && let Some(scope) = scope
+            {
+                scope.core().host().count_expired(Phase::Reply);
+            }
             Outcome::DONE
         }
         (Ok(_), None) => Outcome::DONE,
@@ -213,8 +254,10 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 /// Runs a hook, with its panics caught.
 pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output, String> {
+    begin(&scope);
     let mut scope = Some(scope);
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
+    end(scope.as_ref());
     result.map_err(|panic| panic_message(&*panic))
 }

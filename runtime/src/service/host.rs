@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::event::{Counters, DeadLetter, DeadLetterReason, Event};
+use crate::event::{Counters, DeadLetter, DeadLetterReason, Event, Expired, Phase};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
 use crate::service::tasks::Tasks;
+use crate::service::watchdog::Watchdog;
 
 /// How many events a slow reader of `Node::events` may lag behind.
 const EVENTS: usize = 1024;
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     pub(crate) call_timeout: Duration,
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) tasks: Tasks,
+    pub(crate) watchdog: Arc<Watchdog>,
     /// Set when the node begins to shut down.
     pub(crate) shutting_down: AtomicBool,
     /// Guards the instances that run here. Held for a look or a change, never across a wait.
@@ -52,7 +54,9 @@ pub(crate) struct Resident {
 #[derive(Debug, Default)]
 struct Counts {
     dead_letters: AtomicU64,
-    expired: AtomicU64,
+    displaced: AtomicU64,
+    /// By [`Phase`].
+    expired: [AtomicU64; Phase::COUNT],
     panics: AtomicU64,
     instances_started: AtomicU64,
     instances_ended: AtomicU64,
@@ -62,11 +66,13 @@ struct Counts {
 
 impl Host {
     pub(crate) fn new(node: NodeId, incarnation: Incarnation, call_timeout: Duration) -> Self {
+        let deadlines = Arc::new(Deadlines::new());
         Self {
             node,
             incarnation,
             call_timeout,
-            deadlines: Arc::new(Deadlines::new()),
+            watchdog: Arc::new(Watchdog::new(Arc::clone(&deadlines))),
+            deadlines,
             tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
             residents: Mutex::default(),
@@ -147,8 +153,8 @@ impl Host {
         match &event {
             Event::DeadLetter(letter) => {
                 self.counts.dead_letters.fetch_add(letter.count, Ordering::Relaxed);
-                if letter.reason == DeadLetterReason::Expired {
-                    self.counts.expired.fetch_add(letter.count, Ordering::Relaxed);
+                if letter.reason == DeadLetterReason::Displaced {
+                    self.counts.displaced.fetch_add(letter.count, Ordering::Relaxed);
                 }
                 let DeadLetter { handler, reason, count, .. } = letter;
                 tracing::debug!(handler, ?reason, count, "dead letter");
@@ -163,6 +169,15 @@ impl Host {
             }
             Event::GaveUp { supervisor, child, reason } => {
                 tracing::error!(node = %self.node, supervisor, child, reason, "gave up");
+            }
+            Event::SlowHandler { address, handler, age, .. } => {
+                tracing::warn!(%address, handler, ?age, "slow handler");
+            }
+            Event::StuckHandler { address, handler, age, .. } => {
+                tracing::error!(%address, handler, ?age, "stuck handler");
+            }
+            Event::HighWater { address, service, waiting, capacity } => {
+                tracing::warn!(%address, service, waiting, capacity, "the mailbox fills");
             }
             Event::PeerRefused { address, reason } => {
                 self.counts.refused_connections.fetch_add(1, Ordering::Relaxed);
@@ -188,6 +203,11 @@ impl Host {
         self.publish(Event::DeadLetter(DeadLetter { handler, call, reason, count }));
     }
 
+    /// Counts a message that was too late.
+    pub(crate) fn count_expired(&self, phase: Phase) {
+        self.counts.expired[phase as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_panic(&self) {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -200,12 +220,24 @@ impl Host {
         let counts = &self.counts;
         Counters {
             dead_letters: counts.dead_letters.load(Ordering::Relaxed),
-            expired: counts.expired.load(Ordering::Relaxed),
+            displaced: counts.displaced.load(Ordering::Relaxed),
+            expired: self.expired(),
             panics: counts.panics.load(Ordering::Relaxed),
             instances_started: counts.instances_started.load(Ordering::Relaxed),
             instances_ended: counts.instances_ended.load(Ordering::Relaxed),
             restarts: counts.restarts.load(Ordering::Relaxed),
             refused_connections: counts.refused_connections.load(Ordering::Relaxed),
+        }
+    }
+
+    fn expired(&self) -> Expired {
+        let count = |phase: Phase| self.counts.expired[phase as usize].load(Ordering::Relaxed);
+        Expired {
+            send: count(Phase::Send),
+            receive: count(Phase::Receive),
+            dispatch: count(Phase::Dispatch),
+            invoke: count(Phase::Invoke),
+            reply: count(Phase::Reply),
         }
     }
 }

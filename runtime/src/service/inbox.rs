@@ -10,13 +10,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Sleep;
 
-use crate::event::DeadLetterReason;
+use crate::error::CallError;
+use crate::event::{DeadLetterReason, Phase};
+use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{Item, Message, Parcel};
+use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::service::queue::Exit;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -31,10 +33,12 @@ fn batch_of(capacity: usize) -> usize {
 pub(crate) struct Inbox<M: Message> {
     local: Arc<Local<M>>,
     /// `None` once closed.
-    queue: Option<mpsc::Receiver<Parcel<M>>>,
+    queue: Option<Exit<M>>,
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Parcel<M>>,
     batch: usize,
+    /// From how many messages at once on the mailbox may be at its high-water mark.
+    notable: usize,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
 }
@@ -43,9 +47,10 @@ pub(crate) struct Inbox<M: Message> {
 const GRACE: Duration = Duration::from_millis(50);
 
 impl<M: Message> Inbox<M> {
-    pub(crate) fn new(local: Arc<Local<M>>, queue: mpsc::Receiver<Parcel<M>>) -> Self {
+    pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
-        Self { local, queue: Some(queue), taken: Vec::new(), batch, grace: None }
+        let notable = batch.min(local.core().settings().high_water_mark());
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
@@ -89,20 +94,30 @@ impl<M: Message> Inbox<M> {
         // place that is given up now came after them.
         if self.local.has_downs() {
             for _ in 0..queue.len() {
-                let Ok(parcel) = queue.try_recv() else { break };
+                let Some(parcel) = queue.pop() else { break };
                 self.taken.push(parcel);
             }
             self.taken.extend(self.local.take_downs());
         }
-        if self.taken.is_empty() && queue.poll_recv_many(cx, &mut self.taken, self.batch).is_pending() {
-            if !self.local.core().is_draining() {
-                return Poll::Pending;
+        loop {
+            if self.taken.is_empty() && queue.poll_take(cx, &mut self.taken, self.batch).is_pending() {
+                if !self.local.core().is_draining() {
+                    return Poll::Pending;
+                }
+                let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
+                return grace.as_mut().poll(cx);
             }
-            let grace = self.grace.get_or_insert_with(|| Box::pin(time::sleep(GRACE)));
-            return grace.as_mut().poll(cx);
+            let core = self.local.core();
+            if self.taken.len() >= self.notable || core.gauge().is_high() {
+                core.gauge().note(core, self.taken.len() + queue.len());
+            }
+            let is_end = self.taken.is_empty();
+            answer_late(&self.local, &mut self.taken);
+            if is_end || !self.taken.is_empty() {
+                self.taken.reverse();
+                return Poll::Ready(());
+            }
         }
-        self.taken.reverse();
-        Poll::Ready(())
     }
 
     /// Closes if the instance was told to end for good: what waits is answered at once, beside the running handlers.
@@ -120,8 +135,8 @@ impl<M: Message> Inbox<M> {
         for item in self.taken.drain(..).rev() {
             letters.bury(*item);
         }
-        while let Some(Ok(item)) = self.queue.as_mut().map(mpsc::Receiver::try_recv) {
-            letters.bury(*item);
+        while let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) {
+            letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
@@ -168,15 +183,38 @@ impl<M: Message> Inbox<M> {
             letters.bury(*parcel);
         }
         drop(self.local.take_downs()); // the end was noted above: no more come
-        let stragglers = loop {
-            match queue.try_recv() {
-                Ok(item) => letters.bury(*item),
-                Err(TryRecvError::Disconnected) => break None,
-                Err(TryRecvError::Empty) => break Some(queue),
-            }
-        };
+        let stragglers = queue.empty(|parcel| letters.bury(*parcel));
         letters.publish::<M>(self.local.host());
         stragglers
+    }
+}
+
+/// Answers what was taken out of the mailbox past its deadline. The clock is read once for all of it, and not at all for
+/// callers of this node whose deadline is [far](crate::service::deadlines::Deadlines::is_far).
+#[inline]
+fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
+    let deadlines = &local.host().deadlines;
+    let may_be_late = |item: &Parcel<M>| {
+        item.deadline().is_some_and(|deadline| !(item.is_from_here() && deadlines.is_far(deadline)))
+    };
+    if taken.iter().any(may_be_late) {
+        let now = deadlines.now();
+        if taken.iter().any(|item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+            refuse_late(local, taken, now);
+        }
+    }
+}
+
+#[cold]
+fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Tick) {
+    let host = local.host();
+    for item in taken.extract_if(.., |item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+        let Item::Envelope(Envelope { message, .. }) = *item else { continue };
+        let handler = format!("{}.{}", M::INTERFACE, message.method().name());
+        message
+            .fail(CallError::Expired(format!("`{handler}` waited in its mailbox past its deadline").into()));
+        host.count_expired(Phase::Dispatch);
+        host.dead_letter(handler, true, DeadLetterReason::Expired);
     }
 }
 

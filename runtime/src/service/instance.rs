@@ -11,14 +11,14 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use pin_project_lite::pin_project;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::config::Queued;
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
 
 use crate::service::context::Scope;
-use crate::service::core::Core;
+use crate::service::core::{Core, Kind};
 use crate::service::definition::{Service, StartFailure};
 use crate::service::deliver::Deliver;
 use crate::service::dispatch;
@@ -26,8 +26,10 @@ use crate::service::host::{Host, Resident};
 use crate::service::inbox::Inbox;
 use crate::service::life::{Ended, NextLife};
 use crate::service::mailbox::Local;
-use crate::service::message::{Message, Meta, Method, Receiver};
+use crate::service::message::{Message, Meta};
+use crate::service::queue::queue;
 use crate::service::serve::serve;
+use crate::service::turns::{ON_START, ON_STOP};
 
 /// How an instance is reached over the network.
 pub(crate) type Reach<M> = fn(&Arc<Local<M>>) -> Arc<dyn Deliver>;
@@ -62,18 +64,23 @@ fn settle<S: Service>(
     supervised: bool,
     reach: Option<Reach<S::Message>>,
 ) -> (Arc<Local<S::Message>>, Inbox<S::Message>) {
-    let capacity = S::SETTINGS.mailbox.max(1);
-    let (sender, receiver) = mpsc::channel(capacity);
-    let core = Arc::new(Core::new(host, name, S::Message::INTERFACE, supervised));
-    let local = Arc::new(Local::new(Arc::clone(&core), sender, capacity));
+    let kind = const {
+        &Kind { interface: S::Message::INTERFACE, methods: S::Message::METHODS, settings: S::SETTINGS }
+    };
+    let (entrance, exit) = queue(kind.settings.capacity(), kind.settings.overflow);
+    let core = Arc::new(Core::new(host, name, kind, supervised));
+    let local = Arc::new(Local::new(Arc::clone(&core), entrance));
     core.set_local(Arc::downgrade(&local.erased()));
     host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
-    let inbox = Inbox::new(Arc::clone(&local), receiver);
+    let inbox = Inbox::new(Arc::clone(&local), exit);
     (local, inbox)
 }
 
 /// The task of an instance with one life.
-#[expect(clippy::manual_async_fn, reason = "an `async fn` stores a `mut` argument twice, and there are many of these")]
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` stores a `mut` argument twice, and there are many of these"
+)]
 fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
     async move {
         let reason = life(&mut end.service, &mut end.inbox, None).await;
@@ -158,8 +165,7 @@ async fn life<S: Service>(
     started: Option<Starter>,
 ) -> StopReason {
     let core = Arc::clone(inbox.local().core());
-    let ended =
-        AssertUnwindSafe(UntilKilled::new(&core, run(service, inbox, started))).catch_unwind().await;
+    let ended = AssertUnwindSafe(UntilKilled::new(&core, run(service, inbox, started))).catch_unwind().await;
     // A service's `Drop` may panic.
     let dropped = catch_unwind(AssertUnwindSafe(|| *service = None));
     let reason = match ended.and_then(|ended| dropped.map(|()| ended)) {
@@ -361,7 +367,3 @@ fn report_start(
     }
     reason
 }
-
-/// The hooks, as links of a chain of calls: the instance waits for them as for an exclusive handler.
-static ON_START: Method = Method::new("on_start", 0, 0, Receiver::Exclusive);
-static ON_STOP: Method = Method::new("on_stop", 0, 0, Receiver::Exclusive);

@@ -6,27 +6,28 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
-
-use crate::event::{Down, StopReason};
+use crate::config::Overflow;
+use crate::error::CallError;
+use crate::event::{DeadLetterReason, Down, StopReason};
 use crate::id::Address;
 use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::service::queue::{self, Entrance};
+use crate::service::ring::{NotTaken, Ring};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {
     core: Arc<Core>,
-    queue: mpsc::Sender<Parcel<M>>,
+    queue: Entrance<M>,
     /// Guards what must not wait in the queue.
     aside: Mutex<Aside<M>>,
     /// Whether there may be any: most instances never see one, and then nobody locks.
     any_reentrant: AtomicBool,
     any_downs: AtomicBool,
-    capacity: usize,
 }
 
 /// What does not go through the queue.
@@ -67,34 +68,73 @@ impl<M> Local<M> {
 }
 
 impl<M: Message> Local<M> {
-    pub(crate) fn new(core: Arc<Core>, queue: mpsc::Sender<Parcel<M>>, capacity: usize) -> Self {
+    pub(crate) fn new(core: Arc<Core>, queue: Entrance<M>) -> Self {
         let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, capacity }
+        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs }
     }
 
     /// How many messages may wait.
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+        self.core.settings().capacity()
     }
 
-    /// Puts a message into the queue if there is room.
+    /// Whether a message waits for room when there is none, and is not refused.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.core.settings().overflow == Overflow::Wait
+    }
+
+    /// The error for who finds no room.
+    pub(crate) fn full(&self) -> CallError {
+        let (address, capacity) = (self.address(), self.capacity());
+        let calls =
+            if self.core.settings().overflow == Overflow::DropOldest { ", all of them calls" } else { "" };
+        CallError::Overloaded(format!("the mailbox of {address} is full ({capacity} messages{calls})").into())
+    }
+
+    /// Puts a message into the queue if there is room. Where the oldest send makes room, it becomes a dead letter.
+    #[inline]
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        self.queue.try_send(Box::new(Item::Envelope(envelope))).map_err(|refused| match refused {
-            TrySendError::Full(parcel) => Refused::Full(sent_back(parcel)),
-            TrySendError::Closed(parcel) => Refused::Closed(sent_back(parcel)),
-        })
+        let parcel = Box::new(Item::Envelope(envelope));
+        let pushed = match &self.queue {
+            Entrance::Channel(sender) => queue::push(sender, parcel),
+            Entrance::Ring(ring) => self.push_displacing(ring, parcel),
+        };
+        pushed.map_err(|refused| self.refused(refused))
+    }
+
+    fn push_displacing(&self, ring: &Ring<Parcel<M>>, parcel: Parcel<M>) -> Result<(), NotTaken<Parcel<M>>> {
+        let displaced = ring.push(parcel)?.map(|displaced| *displaced);
+        if let Some(Item::Envelope(Envelope { message, .. })) = displaced {
+            self.core.gauge().note(&self.core, self.capacity());
+            let handler = format!("{}.{}", M::INTERFACE, message.method().name());
+            drop(message);
+            self.host().dead_letter(handler, false, DeadLetterReason::Displaced);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, refused: NotTaken<Parcel<M>>) -> Refused<M> {
+        match refused {
+            NotTaken::Full(item) => {
+                self.core.gauge().note(&self.core, self.capacity());
+                Refused::Full(sent_back(item))
+            }
+            NotTaken::Closed(item) => Refused::Closed(sent_back(item)),
+        }
     }
 
     /// Puts a message into the queue when there is room. Cancel safe: a message that was not taken is dropped, which
     /// answers its caller. One that the mailbox closed before comes back.
     pub(crate) async fn send(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
-        self.queue.send(Box::new(Item::Envelope(envelope))).await.map_err(|refused| sent_back(refused.0))
+        self.queue.wait_and_push(Box::new(Item::Envelope(envelope))).await.map_err(sent_back)
     }
 
     /// Tells the instance, after everything that is in the queue, that something it watches has ended. Never refused:
     /// what finds no room waits beside the queue.
     pub(crate) fn push_down(&self, watch: WatchId, down: Down) {
-        let Err(TrySendError::Full(down)) = self.queue.try_send(Box::new(Item::Down(watch, Box::new(down)))) else {
+        let parcel = Box::new(Item::Down(watch, Box::new(down)));
+        let Err(NotTaken::Full(down)) = self.queue.push_if_room(parcel) else {
             return; // taken in, or the instance has ended
         };
         let mut aside = self.aside();
@@ -152,7 +192,7 @@ impl<M: Message> Local<M> {
         std::mem::take(&mut aside.reentrant)
     }
 
-    /// This instance without its messages' type, from which `downcast` leads back.
+    /// This mailbox without its messages' type, from which `downcast` leads back.
     pub(crate) fn erased(self: &Arc<Self>) -> Arc<dyn Mailbox> {
         Arc::clone(self) as Arc<dyn Mailbox>
     }
@@ -162,13 +202,19 @@ impl<M: Message> Local<M> {
     }
 }
 
-/// An instance, whatever messages it speaks.
+/// A mailbox, whatever messages are in it.
 pub(crate) trait Mailbox: Any + Watcher {
+    /// How many messages wait.
+    fn waiting(&self) -> usize;
     /// Takes back what [`Watcher::down`] has put beside the queue.
     fn forget_down(&self, watch: WatchId);
 }
 
 impl<M: Message> Mailbox for Local<M> {
+    fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     fn forget_down(&self, watch: WatchId) {
         if self.has_downs() {
             self.aside().downs.retain(|down| !matches!(**down, Item::Down(of, _) if of == watch));

@@ -239,6 +239,32 @@ impl<M: Message> Item<M> {
     }
 }
 
+impl<M> Item<M> {
+    /// When it is too late to begin, if that ever is.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<Tick> {
+        match self {
+            Self::Envelope(envelope) => envelope.meta.deadline,
+            Self::Down(..) => None,
+        }
+    }
+
+    /// Whether it is a message for whose reply nobody waits.
+    #[inline]
+    pub(crate) fn is_send(&self) -> bool {
+        matches!(self, Self::Envelope(envelope) if envelope.meta.deadline.is_none())
+    }
+
+    /// Whether it comes from this node.
+    #[inline]
+    pub(crate) fn is_from_here(&self) -> bool {
+        match self {
+            Self::Envelope(envelope) => matches!(envelope.meta.caller, Caller::Here),
+            Self::Down(..) => true,
+        }
+    }
+}
+
 /// A message on its way to an instance, with what travels beside it.
 #[derive(Debug)]
 pub(crate) struct Envelope<M> {

@@ -6,11 +6,13 @@
 //! | `message`, `reply`, `stub` | what it generates for an interface |
 //! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver` | from the wire to the mailbox |
+//! | `queue`, `ring` | the two forms of a mailbox's queue |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
+//! | `turns`, `gauge`, `watchdog` | who sees that a handler runs too long or a mailbox fills |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
@@ -22,6 +24,7 @@ pub(crate) mod deadlines;
 pub(crate) mod definition;
 pub(crate) mod deliver;
 pub(crate) mod dispatch;
+pub(crate) mod gauge;
 pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod inbox;
@@ -32,14 +35,18 @@ pub(crate) mod message;
 #[cfg(all(test, skyhold_loom))]
 mod models;
 pub(crate) mod outbound;
+pub(crate) mod queue;
 pub(crate) mod reply;
 pub(crate) mod reroute;
+pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;
 pub(crate) mod timer;
+pub(crate) mod turns;
 pub(crate) mod watch;
+pub(crate) mod watchdog;
 pub(crate) mod watched;
 pub(crate) mod watchers;

@@ -11,13 +11,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::error::{CallError, ChainLink};
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, Phase};
 use crate::id::{Address, InstanceId, RequestId};
 use crate::port::{self, Head, Link, Peer};
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
 use crate::service::handle::{Handle, Remote, Routed, Target};
+use crate::service::host::Host;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Encoder, Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
@@ -202,6 +203,9 @@ where
             let detail = format!("too many re-entrant calls to {} wait to begin", local.address());
             Tried::Settled(Attempt::Failed(CallError::Overloaded(detail.into())))
         }
+        Err(Refused::Full(envelope)) if !local.waits_for_room() => {
+            Tried::back(envelope.message, local.address(), local.full())
+        }
         // A send by one of the instance's own handlers: it would wait for room that it may itself be keeping.
         Err(Refused::Full(_)) if circle != Circle::None => {
             Tried::Settled(Attempt::Failed(deadlock::<M>(&delivery.chain, local.address(), method)))
@@ -258,6 +262,9 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
             Mode::Call => {
                 let (slot, receiver) = oneshot::channel();
                 let remaining = remote.host.deadlines.now().until(self.deadline);
+                if remaining.is_zero() {
+                    return Err(NotHandedOver::Error(self.too_late(&remote.host)));
+                }
                 (Some(slot), Some(receiver), Some(remaining))
             }
         };
@@ -288,6 +295,16 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
             }
             (Err(port::Refused::Unsendable(error)), ..) => Err(NotHandedOver::Error(error)),
         }
+    }
+}
+
+impl<M: Message, R> Delivery<M, R> {
+    /// The deadline passed before the message was handed over.
+    #[cold]
+    fn too_late(&self, host: &Host) -> CallError {
+        host.count_expired(Phase::Send);
+        let handler = format!("{}.{}", M::INTERFACE, self.stub.method.name());
+        CallError::Expired(format!("the deadline passed before `{handler}` was handed over").into())
     }
 }
 

@@ -60,10 +60,16 @@ impl<T> Reply<T> {
     }
 
     /// Answers. A caller that no longer waits makes this a no-op.
-    pub fn send(mut self, value: T) {
+    pub fn send(self, value: T) {
+        let _heard = self.answer(value);
+    }
+
+    /// Answers. `false` if a caller waited once and has given up.
+    #[inline]
+    pub(crate) fn answer(mut self, value: T) -> bool {
         match self.take() {
-            End::Nobody => {}
-            End::Local { sender, .. } => drop(sender.send(Ok(value))),
+            End::Nobody => true,
+            End::Local { sender, .. } => sender.send(Ok(value)).is_ok(),
             End::Remote { link, id, encode, .. } => link.reply(id, &|out| encode(&value, out)),
         }
     }

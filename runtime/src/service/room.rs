@@ -86,12 +86,11 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
 
     /// The error for who cannot, or can no longer, wait.
     pub(crate) fn overloaded(&self) -> CallError {
-        let detail = match &self.full {
-            Full::Mailbox(local) => {
-                format!("the mailbox of {} is full ({} messages)", local.address(), local.capacity())
+        match &self.full {
+            Full::Mailbox(local) => local.full(),
+            Full::Connection(link) => {
+                CallError::Overloaded(format!("the connection to node {} is full", link.peer().node).into())
             }
-            Full::Connection(link) => format!("the connection to node {} is full", link.peer().node),
-        };
-        CallError::Overloaded(detail.into())
+        }
     }
 }

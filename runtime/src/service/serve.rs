@@ -21,7 +21,8 @@ use crate::service::core::Core;
 use crate::service::definition::Service;
 use crate::service::dispatch::{self, Outcome};
 use crate::service::inbox::Inbox;
-use crate::service::message::{Envelope, Item, Message, Meta, Method, Parcel, Receiver};
+use crate::service::message::{Envelope, Item, Message, Meta, Parcel};
+use crate::service::turns::ON_DOWN;
 
 /// Runs messages until the life is to end.
 pub(crate) async fn serve<S: Service>(service: &mut S, inbox: &mut Inbox<S::Message>) -> StopReason {
@@ -132,6 +133,3 @@ impl<M: Message, F: Future<Output = Outcome>> Future for Alone<'_, M, F> {
         polled.map(Outcome::panic)
     }
 }
-
-/// The hook, as a link of a chain of calls.
-static ON_DOWN: Method = Method::new("on_down", 0, 0, Receiver::Exclusive);
