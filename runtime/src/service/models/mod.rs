@@ -43,6 +43,9 @@ fn in_orders_with_three_interruptions(model: impl Fn() + Send + Sync + 'static) 
 
 fn explore(interruptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     LazyLock::force(&HOST);
+    // For what makes a timer. None of them ends: nobody turns this runtime's clock.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(interruptions);
     builder.check(model);

@@ -46,8 +46,8 @@ fn a_push_wakes_who_waits_and_nothing_is_left_behind() {
         let mut seen = Vec::new();
         block_on(poll_fn(|cx| ring.poll_take(cx, &mut seen, 1)));
         assert_eq!(seen.len(), 1);
-        let displaced = [one, other].into_iter().filter_map(|thread| thread.join().unwrap());
-        seen.extend(displaced.chain(ring.pop()));
+        seen.extend([one, other].into_iter().filter_map(|thread| thread.join().unwrap()));
+        seen.extend(ring.pop());
         seen.sort_unstable();
         assert_eq!(seen, [1, 3]);
     });
