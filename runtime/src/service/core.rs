@@ -95,6 +95,12 @@ struct State {
     watched: Option<Box<Watched>>,
 }
 
+impl State {
+    fn living(&self) -> Option<u32> {
+        self.is_living.then_some(self.lives)
+    }
+}
+
 impl Core {
     pub(crate) fn new(host: &Arc<Host>, service: Arc<str>, kind: &'static Kind, supervised: bool) -> Self {
         Self {
@@ -325,10 +331,16 @@ impl Core {
         }
     }
 
-    /// Runs `f` with the number of the present life and the place of what it watches, under the lock.
-    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(u32, &mut Option<Box<Watched>>) -> T) -> T {
+    /// The number of the life that goes on. Between two lives there is none: whoever took the number of the next one
+    /// there could fail that for what happened before it.
+    pub(crate) fn living(&self) -> Option<u32> {
+        self.state().living()
+    }
+
+    /// Runs `f` with the number of the life that goes on and the place of what it watches, under the lock.
+    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(Option<u32>, &mut Option<Box<Watched>>) -> T) -> T {
         let state = &mut *self.state();
-        f(state.lives, &mut state.watched)
+        f(state.living(), &mut state.watched)
     }
 
     /// Wakes the instance's task.

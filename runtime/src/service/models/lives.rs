@@ -1,38 +1,23 @@
 //! Orders against lives: restart against calls to end, and the handshake with the task that they wake.
 
 use std::future::{pending, poll_fn};
-use std::sync::Arc;
 use std::task::Poll;
 
 use loom::future::block_on;
-use loom::thread;
 use tokio::sync::oneshot;
 
 use crate::event::StopReason;
-use crate::id::{Address, InstanceId};
-use crate::port::{WatchId, Watcher};
 use crate::service::core::{Core, Order};
 use crate::service::instance::{UntilKilled, Word, wait_for_word};
 use crate::service::life;
-use crate::service::models::{Notes, in_every_order, supervised};
+use crate::service::models::{
+    aside, in_every_order, in_orders_with_three_interruptions, live_again, living, supervised,
+};
 
 const LIFE: StopReason = StopReason::Killed;
 
 fn failure() -> StopReason {
     StopReason::Error("modelled".into())
-}
-
-/// An instance that lives.
-fn living() -> Arc<Core> {
-    let core = supervised();
-    assert!(core.begin_life());
-    core
-}
-
-/// Runs `f` on a thread of its own.
-fn aside<T: 'static>(core: &Arc<Core>, f: impl FnOnce(&Core) -> T + 'static) -> thread::JoinHandle<T> {
-    let core = Arc::clone(core);
-    thread::spawn(move || f(&core))
 }
 
 /// Lives until it is told to end; `None` if it was killed.
@@ -41,20 +26,12 @@ fn live(core: &Core) -> Option<()> {
     block_on(UntilKilled::new(core, poll_fn(|_| told())))
 }
 
-/// Ends a life, as the instance does, and begins the next, as the supervisor does. `false` if none is to follow.
-fn live_again(core: &Core) -> bool {
-    core.end_life();
-    core.watchers().fire(&LIFE);
-    core.renew();
-    core.begin_life()
-}
-
 #[test]
 fn what_finishes_one_life_never_reaches_the_next() {
     in_every_order(|| {
         let core = living();
         let finish = aside(&core, |core| core.finish_life(0));
-        assert!(live_again(&core));
+        assert!(live_again(&core, &LIFE));
         assert!(!core.is_stopping());
         finish.join().unwrap();
         assert!(!core.is_stopping());
@@ -66,7 +43,7 @@ fn what_fails_one_life_never_reaches_the_next() {
     in_every_order(|| {
         let core = living();
         let fail = aside(&core, |core| core.fail(0, failure()));
-        assert!(live_again(&core));
+        assert!(live_again(&core, &LIFE));
         fail.join().unwrap();
         assert!(!core.is_stopping());
         assert_eq!(core.stop_reason(), StopReason::Normal);
@@ -79,7 +56,7 @@ fn what_ends_a_life_is_given_to_it_or_refused_as_over() {
     for ends in [|core: &Core| core.fail(0, failure()), |core: &Core| core.finish_life(0)] {
         in_every_order(move || {
             let core = living();
-            let end = aside(&core, ends);
+            let end = aside(&core, move |core| ends(core));
             let seen = core.is_stopping();
             let reason = core.stop_reason();
             core.end_life();
@@ -94,7 +71,7 @@ fn what_ends_a_life_is_given_to_it_or_refused_as_over() {
 
 #[test]
 fn a_life_that_is_failed_by_two_wakes_and_ends_for_one_of_the_reasons() {
-    in_every_order(|| {
+    in_orders_with_three_interruptions(|| {
         let core = living();
         let fail = aside(&core, |core| core.fail(0, failure()));
         let other = aside(&core, |core| core.fail(0, StopReason::Gone));
@@ -104,7 +81,7 @@ fn a_life_that_is_failed_by_two_wakes_and_ends_for_one_of_the_reasons() {
         fail.join().unwrap();
         other.join().unwrap();
         assert_eq!(core.stop_reason(), reason, "the first one counts");
-        assert!(live_again(&core));
+        assert!(live_again(&core, &LIFE));
     });
 }
 
@@ -114,13 +91,13 @@ fn an_order_to_end_for_good_is_never_lost() {
         in_every_order(move || {
             let core = living();
             let give = aside(&core, move |core| core.order(order));
-            if live_again(&core) {
+            if live_again(&core, &LIFE) {
                 live(&core);
             }
             assert!(core.is_final());
             give.join().unwrap();
             assert!(core.is_final());
-            assert!(!live_again(&core));
+            assert!(!live_again(&core, &LIFE));
         });
     }
 }
@@ -172,7 +149,7 @@ fn a_kill_reaches_a_life_that_waits_for_nothing_else() {
 
 #[test]
 fn an_order_between_the_look_and_the_sleep_is_not_missed() {
-    in_every_order(|| {
+    in_orders_with_three_interruptions(|| {
         let core = living();
         let finish = aside(&core, |core| core.finish_life(0));
         let rest = aside(&core, |core| core.order(Order::Rest));
@@ -197,7 +174,7 @@ fn who_waits_for_the_word_learns_that_none_will_come() {
 
 #[test]
 fn a_word_and_an_order_to_end_for_good_at_once_end_it_for_good() {
-    in_every_order(|| {
+    in_orders_with_three_interruptions(|| {
         let core = supervised();
         let (word, next) = oneshot::channel();
         let (waits, _ends) = oneshot::channel();
@@ -222,24 +199,9 @@ fn what_hangs_on_a_life_ends_with_it() {
     in_every_order(|| {
         let core = living();
         let hang = aside(&core, |core| core.life(0));
-        assert!(live_again(&core));
+        assert!(live_again(&core, &LIFE));
         assert!(!core.life(1).is_cancelled());
         assert!(hang.join().unwrap().is_cancelled());
         assert!(!core.life(1).is_cancelled());
-    });
-}
-
-#[test]
-fn the_end_of_a_linker_ends_the_life_that_it_was_linked_with_or_none() {
-    in_every_order(|| {
-        let core = living();
-        let notes = Arc::new(Notes::default());
-        let linker = Address { instance: InstanceId(0), ..core.address().clone() };
-        let watcher = Arc::clone(&notes) as Arc<dyn Watcher>;
-        core.watchers().link(Arc::clone(&watcher), WatchId(1), &linker).unwrap();
-        let ends = aside(&core, move |core| core.linker_ended(&watcher, WatchId(1), &linker, &failure()));
-        assert!(live_again(&core));
-        ends.join().unwrap();
-        assert!(!core.is_stopping());
     });
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use loom::thread;
-
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::port::{WatchId, Watcher};
-use crate::service::models::{Notes, in_every_order};
+use crate::service::models::{Notes, aside, in_every_order};
 use crate::service::watchers::Watchers;
 
 /// An instance's watchers, and one that watches.
@@ -36,12 +34,6 @@ impl Scene {
     fn remove(&self, watch: u64) -> bool {
         self.watchers.remove(&self.watcher(), WatchId(watch))
     }
-
-    /// Runs `f` on a thread of its own.
-    fn aside<T: 'static>(self: &Arc<Self>, f: impl FnOnce(&Self) -> T + 'static) -> thread::JoinHandle<T> {
-        let scene = Arc::clone(self);
-        thread::spawn(move || f(&scene))
-    }
 }
 
 fn linker() -> Address {
@@ -55,7 +47,7 @@ const END: StopReason = StopReason::Shutdown;
 fn a_watch_is_told_of_the_end_or_refused_or_removed_and_never_two_of_them() {
     in_every_order(|| {
         let scene = Scene::new();
-        let end = scene.aside(|scene| scene.watchers.end(&END));
+        let end = aside(&scene, |scene| scene.watchers.end(&END));
         let refused = scene.add(1).is_err();
         let removed = scene.remove(1);
         end.join().unwrap();
@@ -70,8 +62,8 @@ fn a_removal_by_another_thread_and_two_ends_tell_once_or_not_at_all() {
     in_every_order(|| {
         let scene = Scene::new();
         scene.add(1).unwrap();
-        let remove = scene.aside(|scene| scene.remove(1));
-        let ends = scene.aside(|scene| {
+        let remove = aside(&scene, |scene| scene.remove(1));
+        let ends = aside(&scene, |scene| {
             scene.watchers.fire(&LIFE);
             scene.watchers.end(&END);
         });
@@ -86,11 +78,11 @@ fn a_removal_by_another_thread_and_two_ends_tell_once_or_not_at_all() {
 fn a_watch_between_two_lives_is_told_of_one_of_them() {
     in_every_order(|| {
         let scene = Scene::new();
-        let ends = scene.aside(|scene| {
+        let ends = aside(&scene, |scene| {
             scene.watchers.fire(&LIFE);
             scene.watchers.end(&END);
         });
-        let other = scene.aside(|scene| scene.add(2));
+        let other = aside(&scene, |scene| scene.add(2));
         let answers = [scene.add(1), other.join().unwrap()];
         ends.join().unwrap();
         for (watch, answer) in (1..).zip(answers) {
@@ -108,7 +100,7 @@ fn a_link_with_a_life_that_fails_is_told_of_that_life_or_of_the_next_and_never_o
     in_every_order(|| {
         let scene = Scene::new();
         scene.link(1).unwrap();
-        let ends = scene.aside(|scene| {
+        let ends = aside(&scene, |scene| {
             scene.watchers.doom();
             scene.watchers.fire(&LIFE);
             scene.watchers.end(&END);
@@ -129,7 +121,7 @@ fn a_link_that_comes_after_the_failure_outlives_that_life() {
     in_every_order(|| {
         let scene = Scene::new();
         scene.watchers.doom();
-        let fire = scene.aside(|scene| scene.watchers.fire(&LIFE));
+        let fire = aside(&scene, |scene| scene.watchers.fire(&LIFE));
         scene.link(1).unwrap();
         fire.join().unwrap();
         assert_eq!(scene.notes.of(1), []);
@@ -143,8 +135,8 @@ fn a_link_that_is_undone_from_both_sides_while_the_life_ends_is_told_once() {
     in_every_order(|| {
         let scene = Scene::new();
         scene.link(1).unwrap();
-        let fire = scene.aside(|scene| scene.watchers.fire(&LIFE));
-        let unlink = scene.aside(|scene| scene.watchers.unlink(&linker()));
+        let fire = aside(&scene, |scene| scene.watchers.fire(&LIFE));
+        let unlink = aside(&scene, |scene| scene.watchers.unlink(&linker()));
         let removed = scene.remove(1);
         fire.join().unwrap();
         unlink.join().unwrap();
