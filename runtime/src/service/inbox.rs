@@ -123,9 +123,11 @@ impl<M: Message> Inbox<M> {
             if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
             }
-            // For those that come one by one, and find nobody, nobody reads the clock.
+            // For those that come one by one, and find nobody, nobody reads the clock. Unless calls are refused by what it
+            // said: then perhaps there are no others any more.
             let taken = self.taken.len();
-            if taken > 1 || self.batch == 1 && queue.len() > 0 {
+            let counts = self.meter.is_some() && self.local.sheds();
+            if taken > 1 || taken == 1 && (counts || self.batch == 1 && queue.len() > 0) {
                 let meter = self.meter.get_or_insert_default();
                 meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
             } else if let Some(meter) = &mut self.meter {

@@ -1,8 +1,11 @@
 //! A call whose deadline cannot be met is refused while nobody has lost time with it.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::poll;
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
@@ -121,4 +124,66 @@ async fn once_nobody_waits_nobody_is_refused() {
         mill.grind(id).timeout(150 * MS).await.unwrap();
     }
     assert_eq!(node.counters().shed, 0);
+}
+
+/// Takes as long as it is told to, in milliseconds.
+#[derive(Clone, Default)]
+struct Tired(Arc<AtomicU64>);
+
+#[service(mailbox = 32, shed)]
+impl Tired {
+    pub async fn work(&mut self) {
+        tokio::time::sleep(Duration::from_millis(self.0.load(Ordering::SeqCst))).await;
+    }
+}
+
+/// Each round makes as many calls at once as it is told. Says how many of the last round's were refused.
+async fn refused_after(rounds: usize, calls: usize, pause: Duration) -> usize {
+    let (node, tired) = (local_node().await, Tired::default());
+    let handle = node.spawn(tired.clone());
+    tired.0.store(1000, Ordering::SeqCst);
+    for _ in 0..24 {
+        handle.work().send().await.unwrap();
+    }
+    tokio::time::sleep(60_000 * MS).await;
+    tired.0.store(1, Ordering::SeqCst);
+    let mut refused = 0;
+    for _ in 0..rounds {
+        let answers = join_all((0..calls).map(|_| handle.work().timeout(500 * MS).into_future())).await;
+        refused = answers.iter().filter(|answer| answer.is_err()).count();
+        tokio::time::sleep(pause).await;
+    }
+    refused
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_slow_once_is_not_taken_for_slow_for_ever() {
+    assert_eq!(refused_after(1, 8, MS).await, 7, "it is still taken for slow");
+    assert_eq!(refused_after(100, 8, 10 * MS).await, 0, "with pauses");
+    assert_eq!(refused_after(100, 8, Duration::ZERO).await, 0, "without");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_slow_once_is_not_taken_for_slow_while_somebody_always_waits() {
+    let (node, tired) = (local_node().await, Tired::default());
+    let handle = node.spawn(tired.clone());
+    tired.0.store(1000, Ordering::SeqCst);
+    for _ in 0..24 {
+        handle.work().send().await.unwrap();
+    }
+    tokio::time::sleep(60_000 * MS).await;
+    tired.0.store(10, Ordering::SeqCst);
+    // Two callers are never refused, and leave no pause. With them come others.
+    let steady = || {
+        let handle = handle.clone();
+        async move { while handle.work().timeout(500 * MS).await.is_ok() {} }
+    };
+    let one = tokio::spawn(steady());
+    tokio::time::sleep(5 * MS).await;
+    let other = tokio::spawn(steady());
+    tokio::time::sleep(1000 * MS).await;
+    assert!(!one.is_finished() && !other.is_finished());
+    for _ in 0..8 {
+        handle.work().timeout(500 * MS).await.expect("it is fast");
+    }
 }
