@@ -64,6 +64,7 @@ mod proto;
 mod random;
 mod service;
 mod supervision;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;

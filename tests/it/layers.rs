@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 7] = [
     VOCABULARY,
     &["proto", "policy"],
-    &["port", "time", "random"],
+    &["port", "time", "random", "sync"],
     &["service", "net"],
     &["cluster"],
     &["node"],

@@ -92,6 +92,11 @@ impl Node {
         Self { inner, _owner: owner }
     }
 
+    /// This node, without keeping it alive.
+    pub(crate) fn without_owner(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), _owner: None }
+    }
+
     /// The node's name.
     pub fn id(&self) -> &NodeId {
         &self.inner.host.node

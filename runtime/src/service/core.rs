@@ -5,8 +5,7 @@
 //! Invariant: nobody waits while holding the lock.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use tokio::sync::Notify;
@@ -24,6 +23,8 @@ use crate::service::message::{Message, Method};
 use crate::service::turns::Turns;
 use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What an instance was told to do. Several may hold at once, and the hardest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,12 @@ struct State {
     is_living: bool,
     /// What the present life watches.
     watched: Option<Box<Watched>>,
+}
+
+impl State {
+    fn living(&self) -> Option<u32> {
+        self.is_living.then_some(self.lives)
+    }
 }
 
 impl Core {
@@ -324,10 +331,16 @@ impl Core {
         }
     }
 
-    /// Runs `f` with the number of the present life and the place of what it watches, under the lock.
-    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(u32, &mut Option<Box<Watched>>) -> T) -> T {
+    /// The number of the life that goes on. Between two lives there is none: whoever took the number of the next one
+    /// there could fail that for what happened before it.
+    pub(crate) fn living(&self) -> Option<u32> {
+        self.state().living()
+    }
+
+    /// Runs `f` with the number of the life that goes on and the place of what it watches, under the lock.
+    pub(crate) fn with_watched<T>(&self, f: impl FnOnce(Option<u32>, &mut Option<Box<Watched>>) -> T) -> T {
         let state = &mut *self.state();
-        f(state.lives, &mut state.watched)
+        f(state.living(), &mut state.watched)
     }
 
     /// Wakes the instance's task.

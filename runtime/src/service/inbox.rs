@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -154,7 +155,9 @@ impl<M: Message> Inbox<M> {
         for item in self.taken.drain(..).rev() {
             letters.bury(*item);
         }
-        while let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) {
+        // No more than there are now: whoever waits for room goes on filling it.
+        for _ in 0..self.queue.as_ref().map_or(0, Exit::len) {
+            let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) else { break };
             letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
@@ -251,22 +254,29 @@ fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Ti
     }
 }
 
-/// Messages that reach nobody, counted by method and by whether somebody waits for a reply.
+/// Messages that reach nobody.
 #[derive(Default)]
-struct DeadLetters(BTreeMap<(&'static str, bool), u64>);
+struct DeadLetters {
+    /// By method and by whether somebody waits for a reply.
+    counts: BTreeMap<(&'static str, bool), u64>,
+    panics: usize,
+}
 
 impl DeadLetters {
     /// Answers a message `Stopped`.
     fn bury<M: Message>(&mut self, item: Item<M>) {
         if let Item::Envelope(envelope) = item {
             let is_call = envelope.meta.deadline.is_some();
-            *self.0.entry((envelope.message.method().name(), is_call)).or_default() += 1;
-            drop(envelope);
+            *self.counts.entry((envelope.message.method().name(), is_call)).or_default() += 1;
+            // The arguments are the user's, and their `Drop` may panic: the end of the instance goes on.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(envelope)));
+            self.panics += usize::from(dropped.is_err());
         }
     }
 
     fn publish<M: Message>(self, host: &Host) {
-        for ((method, call), count) in self.0 {
+        (0..self.panics).for_each(|_| host.count_panic());
+        for ((method, call), count) in self.counts {
             let handler = format!("{}.{method}", M::INTERFACE);
             host.dead_letters(handler, call, DeadLetterReason::Stopped, count);
         }

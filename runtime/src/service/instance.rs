@@ -132,7 +132,7 @@ fn live_again_and_again<S: Service>(
 }
 
 /// Waits for the word that begins the next life; `None` if there is none.
-async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> Option<NextLife> {
+pub(super) async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> Option<NextLife> {
     let mut registered = None;
     poll_fn(|cx| {
         register(core, &mut registered, cx);
@@ -142,10 +142,10 @@ async fn wait_for_word(core: &Core, Word { mut next, waits: _waits }: Word) -> O
 }
 
 /// Where the word for the next life will be heard.
-struct Word {
-    next: oneshot::Receiver<NextLife>,
+pub(super) struct Word {
+    pub(super) next: oneshot::Receiver<NextLife>,
     /// Dropped when nobody waits for it any more.
-    waits: oneshot::Sender<()>,
+    pub(super) waits: oneshot::Sender<()>,
 }
 
 /// Makes the value of a life. A factory that panics is a start that fails.
@@ -169,13 +169,7 @@ async fn life<S: Service>(
     started: Option<Starter>,
 ) -> StopReason {
     let core = Arc::clone(inbox.local().core());
-    let ended = AssertUnwindSafe(UntilKilled {
-        life: Some(run(service, inbox, started)),
-        core: &core,
-        registered: None,
-    })
-    .catch_unwind()
-    .await;
+    let ended = AssertUnwindSafe(UntilKilled::new(&core, run(service, inbox, started))).catch_unwind().await;
     // A service's `Drop` may panic.
     let dropped = catch_unwind(AssertUnwindSafe(|| *service = None));
     let reason = match ended.and_then(|ended| dropped.map(|()| ended)) {
@@ -193,11 +187,17 @@ async fn life<S: Service>(
 
 pin_project! {
     /// Runs a life; gives `None` if it was killed, after everything in it was dropped.
-    struct UntilKilled<'c, F> {
+    pub(super) struct UntilKilled<'c, F> {
         #[pin]
         life: Option<F>,
         core: &'c Core,
         registered: Option<Waker>,
+    }
+}
+
+impl<'c, F> UntilKilled<'c, F> {
+    pub(super) fn new(core: &'c Core, life: F) -> Self {
+        Self { life: Some(life), core, registered: None }
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::config::Overflow;
 use crate::error::CallError;
@@ -18,6 +17,8 @@ use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Method, Parcel};
 use crate::service::queue::{self, Entrance};
 use crate::service::ring::{NotTaken, Ring};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// One instance of this node, as those see it who speak its messages.
 pub(crate) struct Local<M> {

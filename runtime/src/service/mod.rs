@@ -33,6 +33,8 @@ pub(crate) mod instance;
 pub(crate) mod life;
 pub(crate) mod mailbox;
 pub(crate) mod message;
+#[cfg(all(test, skyhold_loom))]
+mod models;
 pub(crate) mod outbound;
 pub(crate) mod queue;
 pub(crate) mod reply;

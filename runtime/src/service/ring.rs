@@ -4,10 +4,12 @@
 //! woken under the lock.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// A bounded queue with many senders and one receiver.
 pub(crate) struct Ring<T> {

@@ -144,7 +144,7 @@ impl Core {
         let is_link = linker.is_some();
         // Known before it is asked for: the end may come before the answer.
         let is_new = self.watched(|present, watched| {
-            if life != present || is_link && watched.links.contains_key(address) {
+            if Some(life) != present || is_link && watched.links.contains_key(address) {
                 return false;
             }
             if is_link {
@@ -211,7 +211,9 @@ impl Core {
         if !entry.is_link {
             return Some(Down { address: entry.address, reason });
         }
-        if reason.is_failure() {
+        if reason.is_failure()
+            && let Some(life) = life
+        {
             self.fail(life, linked_with(&entry.address, &reason));
         }
         None
@@ -242,8 +244,8 @@ impl Core {
         Some(self.mailbox()? as Arc<dyn Watcher>)
     }
 
-    /// Runs `f` with the number of the present life and what it watches, under the lock.
-    fn watched<T>(&self, f: impl FnOnce(u32, &mut Watched) -> T) -> T {
+    /// Runs `f` with the number of the life that goes on and what it watches, under the lock.
+    fn watched<T>(&self, f: impl FnOnce(Option<u32>, &mut Watched) -> T) -> T {
         self.with_watched(|life, place| {
             let mut watched = place.take().unwrap_or_default();
             let result = f(life, &mut watched);
@@ -263,9 +265,12 @@ impl Core {
         linker: &Address,
         reason: &StopReason,
     ) {
-        // Before the watch is removed: if that is there still, the life was there still.
-        let life = self.life_number();
-        if self.watchers().remove(watcher, watch) && reason.is_failure() {
+        // Before the watch is removed: if that is there still, the life was the one that it was linked with.
+        let life = self.living();
+        if self.watchers().remove(watcher, watch)
+            && reason.is_failure()
+            && let Some(life) = life
+        {
             self.fail(life, linked_with(linker, reason));
         }
     }

@@ -7,11 +7,12 @@
 //! else. An instance that nobody watches pays for one word beside the lock.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::event::StopReason;
 use crate::id::Address;
 use crate::port::{WatchId, Watcher};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The watchers of one instance.
 ///
