@@ -120,7 +120,8 @@ pub enum DeadLetterReason {
     Stopped,
     /// No instance has that number on this node.
     NoInstance,
-    /// The mailbox was full when the message came over the network; for an item of a topic, the connection was full.
+    /// The mailbox was full when the message came over the network; or, with the setting `shed`, its deadline could not be
+    /// met. For an item of a topic, the connection was full.
     Overloaded,
     /// A newer message took its place in a full mailbox, whose setting is `overflow = "drop_oldest"`. Only sends are.
     Displaced,
@@ -196,6 +197,8 @@ pub struct Counters {
     pub dead_letters: u64,
     /// Sends that were dropped to make room for newer messages: [`DeadLetterReason::Displaced`].
     pub displaced: u64,
+    /// Calls that were refused because their deadline could not be met, by services with the setting `shed`.
+    pub shed: u64,
     /// Messages that were too late, or whose caller had given up, by the phase in which that was seen.
     pub expired: Expired,
     /// Handlers and hooks that panicked.

@@ -1,6 +1,8 @@
 //! Every mailbox has a bound, which is exact and pushes back on its own callers alone.
 
 mod full;
+mod high_water;
+mod shed;
 
 use std::future::IntoFuture;
 

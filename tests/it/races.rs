@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use skyhold::prelude::*;
+use skyhold::{Restart, Strategy, Supervisor};
 
 const CALLERS: usize = 16;
 const ROUNDS: usize = 60;
@@ -64,6 +65,9 @@ enum End {
     Stop,
     ByItself,
     Panic,
+    Abort,
+    /// A panic, after which its supervisor does not begin another life.
+    GivenUp,
     Shutdown,
     Drop,
 }
@@ -71,9 +75,15 @@ enum End {
 async fn check(end: End) {
     for round in 0..ROUNDS {
         let node = Node::builder("a").start().await.unwrap();
-        let service = Busy::default();
-        let begun = Arc::clone(&service.begun);
-        let busy = node.spawn(service);
+        let begun = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&begun);
+        let service = move || Busy { begun: Arc::clone(&counted) };
+        let busy = if matches!(end, End::GivenUp) {
+            let supervisor = Supervisor::new("s", Strategy::Dynamic).start(&node).await.unwrap();
+            supervisor.spawn(Restart::never(), service).await.unwrap()
+        } else {
+            node.spawn(service())
+        };
         let callers: Vec<_> =
             (0..CALLERS).map(|caller| tokio::spawn(call_to_the_end(busy.clone(), caller))).collect();
         while begun.load(Ordering::Relaxed) < 20 + round {
@@ -85,7 +95,8 @@ async fn check(end: End) {
             (End::Stop, Some(node)) => node.stop(&busy).await.unwrap(),
             (End::Shutdown, Some(node)) => node.shutdown().await.unwrap(),
             (End::ByItself, _) => busy.stop().send().await.unwrap(),
-            (End::Panic, _) => busy.boom().send().await.unwrap(),
+            (End::Abort, Some(node)) => node.abort(&busy).unwrap(),
+            (End::Panic | End::GivenUp, _) => busy.boom().send().await.unwrap(),
             _ => drop(node.take()),
         }
         let ends = tokio::time::timeout(LIMIT, join_all(callers)).await;
@@ -113,6 +124,16 @@ async fn every_call_ends_when_its_instance_stops_itself_in_the_middle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_call_ends_when_its_instance_panics_in_the_middle() {
     check(End::Panic).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_call_ends_when_its_instance_is_aborted_in_the_middle() {
+    check(End::Abort).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_call_ends_when_its_instance_does_not_come_back_in_the_middle() {
+    check(End::GivenUp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

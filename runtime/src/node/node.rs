@@ -92,6 +92,11 @@ impl Node {
         Self { inner, _owner: owner }
     }
 
+    /// This node, without keeping it alive.
+    pub(crate) fn without_owner(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), _owner: None }
+    }
+
     /// The node's name.
     pub fn id(&self) -> &NodeId {
         &self.inner.host.node
@@ -216,8 +221,10 @@ impl Node {
         let group = self.inner.groups().get(name).cloned();
         let Some((name, group)) = group.map(|group| (Arc::from(name), group)) else { return false };
         let Some(supervisor) = group.supervisor.get() else { return false };
-        let is_itself = current_instance()
-            .is_some_and(|core| *core.service() == name && core.address().node == *self.id());
+        let is_itself = current_instance().is_some_and(|core| {
+            let instances = self.inner.host.instances_of(&name);
+            instances.iter().any(|instance| Arc::ptr_eq(instance, &core))
+        });
         let (done, _) = oneshot::channel();
         supervisor.ask(Command::End(name, halt, done)).await;
         if !is_itself {
@@ -311,7 +318,10 @@ impl Inner {
     /// Notes a supervisor that no other supervises.
     pub(crate) fn add_supervisor(&self, control: &Arc<Control>) {
         let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
-        supervisors.retain(|control| !control.is_gone());
+        // Those that are gone go when the list would grow: in sum that costs each start a few looks.
+        if supervisors.len() == supervisors.capacity() {
+            supervisors.retain(|control| !control.is_gone());
+        }
         supervisors.push(Arc::clone(control));
         // Under the lock: a shutdown either finds it or is seen here.
         if self.host.is_shutting_down() {

@@ -100,7 +100,7 @@ impl Supervisor {
     pub async fn start(self, node: &Node) -> Result<SupervisorHandle, StartError> {
         let plan = self.plan(node)?;
         let control = begin(node, plan).await?;
-        Ok(SupervisorHandle { node: node.clone(), control })
+        Ok(SupervisorHandle { node: node.without_owner(), control })
     }
 
     fn plan(self, node: &Node) -> Result<Plan, StartError> {
@@ -166,7 +166,8 @@ pub(crate) async fn begin(node: &Node, plan: Plan) -> Result<Arc<Control>, Start
     Ok(control)
 }
 
-/// A supervisor that runs. Cheap to clone; it goes on when all of these are dropped.
+/// A supervisor that runs. Cheap to clone; it goes on when all of these are dropped. It does not keep its node alive: a
+/// service may hold one.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     node: Node,
@@ -219,7 +220,8 @@ impl SupervisorHandle {
         Ok(<S::Message as Message>::Handle::from_inner(handle))
     }
 
-    /// Starts one more child, or children: a named service. It ends with the supervisor, or by `Node::stop`.
+    /// Starts one more child, or children: a named service. It ends with the supervisor, or by `Node::stop`. It waits as
+    /// [`SupervisorHandle::spawn`] does.
     ///
     /// # Errors
     /// [`StartError`]: as [`ServiceBuilder::start`]; or the supervisor has ended.

@@ -88,6 +88,11 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             let detail = format!("the deadline of `{}` passed while it was read", name::<M>(method));
             return answer.refuse(&CallError::Expired(detail.into()), DeadLetterReason::Expired);
         }
+        if circle == Circle::None
+            && let Some(error) = deadline.and_then(|deadline| self.local.hopeless(method, deadline))
+        {
+            return answer.refuse(&error, DeadLetterReason::Overloaded);
+        }
         let meta = Meta { deadline, chain, caller: Caller::Peer(Arc::clone(link)) };
         let envelope = Envelope { message, meta };
         let taken = if head.wants_reply && circle == Circle::Reentrant {

@@ -1,17 +1,23 @@
-//! How full a mailbox is, and when an event says so.
+//! How full a mailbox is, when an event says so, and how long a newcomer is expected to wait.
 //!
 //! Invariant: an event at the high-water mark, and none before the mailbox has been less than half as full again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::event::Event;
 use crate::service::core::Core;
+use crate::service::sojourn::smoothed;
 
 /// The gauge of one mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     /// Whether an event has said so.
     is_high: AtomicBool,
+    /// How long each message has lately taken, in nanoseconds. Written by the instance's task alone, as is `sojourn`.
+    pace: AtomicU64,
+    /// How long messages have lately waited, in nanoseconds.
+    sojourn: AtomicU64,
 }
 
 impl Gauge {
@@ -19,6 +25,26 @@ impl Gauge {
     #[inline]
     pub(crate) fn is_high(&self) -> bool {
         self.is_high.load(Ordering::Relaxed)
+    }
+
+    /// How long messages have lately waited in the mailbox.
+    pub(crate) fn sojourn(&self) -> Duration {
+        Duration::from_nanos(self.sojourn.load(Ordering::Relaxed))
+    }
+
+    /// How long a message is expected to wait behind `waiting` others. Zero while nothing is known.
+    pub(crate) fn expected(&self, waiting: usize) -> Duration {
+        Duration::from_nanos(self.pace.load(Ordering::Relaxed).saturating_mul(waiting as u64))
+    }
+
+    /// Notes how long each message of a batch took.
+    pub(crate) fn note_pace(&self, sample: Duration) {
+        note(&self.pace, sample);
+    }
+
+    /// Notes how long a message waited.
+    pub(crate) fn note_sojourn(&self, sample: Duration) {
+        note(&self.sojourn, sample);
     }
 
     /// Notes how many messages wait.
@@ -37,4 +63,9 @@ impl Gauge {
             });
         }
     }
+}
+
+fn note(mean: &AtomicU64, sample: Duration) {
+    let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX);
+    mean.store(smoothed(mean.load(Ordering::Relaxed), sample), Ordering::Relaxed);
 }

@@ -55,6 +55,7 @@ pub(crate) struct Resident {
 struct Counts {
     dead_letters: AtomicU64,
     displaced: AtomicU64,
+    shed: AtomicU64,
     /// By [`Phase`].
     expired: [AtomicU64; Phase::COUNT],
     panics: AtomicU64,
@@ -208,6 +209,11 @@ impl Host {
         self.counts.expired[phase as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a call that was refused because its deadline could not be met.
+    pub(crate) fn count_shed(&self) {
+        self.counts.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_panic(&self) {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -221,6 +227,7 @@ impl Host {
         Counters {
             dead_letters: counts.dead_letters.load(Ordering::Relaxed),
             displaced: counts.displaced.load(Ordering::Relaxed),
+            shed: counts.shed.load(Ordering::Relaxed),
             expired: self.expired(),
             panics: counts.panics.load(Ordering::Relaxed),
             instances_started: counts.instances_started.load(Ordering::Relaxed),

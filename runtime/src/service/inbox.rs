@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,15 +20,16 @@ use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message, Parcel};
 use crate::service::queue::Exit;
+use crate::service::sojourn::Meter;
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
-const BATCH: usize = 64;
+const BATCH: u8 = 64;
 
 /// How many messages an instance takes out of a mailbox of `capacity` at once. What it has taken out does not count as
 /// waiting, so a small mailbox is emptied one by one.
-fn batch_of(capacity: usize) -> usize {
-    (capacity / 16).clamp(1, BATCH)
+fn batch_of(capacity: usize) -> u8 {
+    u8::try_from(capacity / 16).map_or(BATCH, |batch| batch.clamp(1, BATCH))
 }
 
 pub(crate) struct Inbox<M: Message> {
@@ -36,9 +38,11 @@ pub(crate) struct Inbox<M: Message> {
     queue: Option<Exit<M>>,
     /// Taken out of the queue and not yet begun, the next one last.
     taken: Vec<Parcel<M>>,
-    batch: usize,
+    batch: u8,
     /// From how many messages at once on the mailbox may be at its high-water mark.
-    notable: usize,
+    notable: u8,
+    /// While messages wait, or have lately.
+    meter: Option<Box<Meter>>,
     /// While draining: how long those may take who have a place in the queue and have not put their message there.
     grace: Option<Pin<Box<Sleep>>>,
 }
@@ -49,8 +53,9 @@ const GRACE: Duration = Duration::from_millis(50);
 impl<M: Message> Inbox<M> {
     pub(crate) fn new(local: Arc<Local<M>>, queue: Exit<M>) -> Self {
         let batch = batch_of(local.capacity());
-        let notable = batch.min(local.core().settings().high_water_mark());
-        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, grace: None }
+        let notable =
+            u8::try_from(local.core().settings().high_water_mark()).map_or(batch, |mark| mark.min(batch));
+        Self { local, queue: Some(queue), taken: Vec::new(), batch, notable, meter: None, grace: None }
     }
 
     pub(crate) fn local(&self) -> &Arc<Local<M>> {
@@ -100,7 +105,14 @@ impl<M: Message> Inbox<M> {
             self.taken.extend(self.local.take_downs());
         }
         loop {
-            if self.taken.is_empty() && queue.poll_take(cx, &mut self.taken, self.batch).is_pending() {
+            if self.taken.is_empty()
+                && queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending()
+            {
+                if let Some(meter) = &mut self.meter
+                    && meter.rest(self.local.core().gauge())
+                {
+                    self.meter = None;
+                }
                 if !self.local.core().is_draining() {
                     return Poll::Pending;
                 }
@@ -108,8 +120,16 @@ impl<M: Message> Inbox<M> {
                 return grace.as_mut().poll(cx);
             }
             let core = self.local.core();
-            if self.taken.len() >= self.notable || core.gauge().is_high() {
+            if self.taken.len() >= usize::from(self.notable) || core.gauge().is_high() {
                 core.gauge().note(core, self.taken.len() + queue.len());
+            }
+            // For those that come one by one, and find nobody, nobody reads the clock.
+            let taken = self.taken.len();
+            if taken > 1 || self.batch == 1 && queue.len() > 0 {
+                let meter = self.meter.get_or_insert_default();
+                meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
+            } else if let Some(meter) = &mut self.meter {
+                meter.pause();
             }
             let is_end = self.taken.is_empty();
             answer_late(&self.local, &mut self.taken);
@@ -135,14 +155,17 @@ impl<M: Message> Inbox<M> {
         for item in self.taken.drain(..).rev() {
             letters.bury(*item);
         }
-        while let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) {
+        // No more than there are now: whoever waits for room goes on filling it.
+        for _ in 0..self.queue.as_ref().map_or(0, Exit::len) {
+            let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) else { break };
             letters.bury(*parcel);
         }
         letters.publish::<M>(self.local.host());
     }
 
-    /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended.
-    pub(crate) fn refuse_reentrant(&self) {
+    /// Answers the re-entrant messages `Stopped`: the handlers that they belong to have ended with their life.
+    pub(crate) fn refuse_reentrant(&mut self) {
+        self.meter = None; // how long a message waits between two lives says nothing of the next
         let mut letters = DeadLetters::default();
         while let Some(parcel) = self.local.pop_reentrant() {
             letters.bury(*parcel);
@@ -189,8 +212,9 @@ impl<M: Message> Inbox<M> {
     }
 }
 
-/// Answers what was taken out of the mailbox past its deadline. The clock is read once for all of it, and not at all for
-/// callers of this node whose deadline is [far](crate::service::deadlines::Deadlines::is_far).
+/// Answers what was taken out of the mailbox past its deadline, and where calls are shed what will be before its turn. The
+/// clock is read once for all of it, and not at all for callers of this node whose deadline is
+/// [far](crate::service::deadlines::Deadlines::is_far).
 #[inline]
 fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
     let deadlines = &local.host().deadlines;
@@ -198,42 +222,61 @@ fn answer_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>) {
         item.deadline().is_some_and(|deadline| !(item.is_from_here() && deadlines.is_far(deadline)))
     };
     if taken.iter().any(may_be_late) {
-        let now = deadlines.now();
-        if taken.iter().any(|item| item.deadline().is_some_and(|deadline| deadline <= now)) {
-            refuse_late(local, taken, now);
-        }
+        refuse_late(local, taken, deadlines.now());
     }
 }
 
-#[cold]
 fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Tick) {
-    let host = local.host();
-    for item in taken.extract_if(.., |item| item.deadline().is_some_and(|deadline| deadline <= now)) {
+    // When the one behind so many others begins.
+    let turn = |ahead| if local.sheds() { now.after(local.core().gauge().expected(ahead)) } else { now };
+    let mut ahead = 0;
+    let is_late = |item: &mut Parcel<M>| {
+        let is_late = item.deadline().is_some_and(|deadline| deadline <= turn(ahead));
+        ahead += usize::from(!is_late);
+        is_late
+    };
+    for item in taken.extract_if(.., is_late) {
+        let has_passed = item.deadline().is_some_and(|deadline| deadline <= now);
         let Item::Envelope(Envelope { message, .. }) = *item else { continue };
         let handler = format!("{}.{}", M::INTERFACE, message.method().name());
-        message
-            .fail(CallError::Expired(format!("`{handler}` waited in its mailbox past its deadline").into()));
-        host.count_expired(Phase::Dispatch);
-        host.dead_letter(handler, true, DeadLetterReason::Expired);
+        let reason = if has_passed {
+            let detail = format!("`{handler}` waited in its mailbox past its deadline");
+            message.fail(CallError::Expired(detail.into()));
+            local.host().count_expired(Phase::Dispatch);
+            DeadLetterReason::Expired
+        } else {
+            let detail = format!("the deadline of `{handler}` comes before its turn");
+            message.fail(CallError::Overloaded(detail.into()));
+            local.host().count_shed();
+            DeadLetterReason::Overloaded
+        };
+        local.host().dead_letter(handler, true, reason);
     }
 }
 
-/// Messages that reach nobody, counted by method and by whether somebody waits for a reply.
+/// Messages that reach nobody.
 #[derive(Default)]
-struct DeadLetters(BTreeMap<(&'static str, bool), u64>);
+struct DeadLetters {
+    /// By method and by whether somebody waits for a reply.
+    counts: BTreeMap<(&'static str, bool), u64>,
+    panics: usize,
+}
 
 impl DeadLetters {
     /// Answers a message `Stopped`.
     fn bury<M: Message>(&mut self, item: Item<M>) {
         if let Item::Envelope(envelope) = item {
             let is_call = envelope.meta.deadline.is_some();
-            *self.0.entry((envelope.message.method().name(), is_call)).or_default() += 1;
-            drop(envelope);
+            *self.counts.entry((envelope.message.method().name(), is_call)).or_default() += 1;
+            // The arguments are the user's, and their `Drop` may panic: the end of the instance goes on.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(envelope)));
+            self.panics += usize::from(dropped.is_err());
         }
     }
 
     fn publish<M: Message>(self, host: &Host) {
-        for ((method, call), count) in self.0 {
+        (0..self.panics).for_each(|_| host.count_panic());
+        for ((method, call), count) in self.counts {
             let handler = format!("{}.{method}", M::INTERFACE);
             host.dead_letters(handler, call, DeadLetterReason::Stopped, count);
         }

@@ -85,6 +85,7 @@ fn live<S: Service>(mut end: End<S>) -> impl Future<Output = ()> + Send {
     async move {
         let reason = life(&mut end.service, &mut end.inbox, None).await;
         end.note(reason);
+        end.inbox.close();
     }
 }
 
@@ -101,7 +102,8 @@ fn live_again_and_again<S: Service>(
         while let Some(NextLife { started, ended }) = next {
             end.ended = Some(ended);
             if !core.begin_life() {
-                return end.note(core.stop_reason());
+                end.note(core.stop_reason());
+                break;
             }
             end.begin();
             let reason = match make(&core, &factory) {
@@ -117,13 +119,15 @@ fn live_again_and_again<S: Service>(
             };
             end.note(reason);
             if core.is_final() {
-                return;
+                break;
             }
             next = match end.rest() {
                 Some(next) => wait_for_word(&core, next).await,
                 None => None,
             };
         }
+        // Not left to the drop of `end`: that cannot wait for senders who are about to put their message into the queue.
+        end.inbox.close();
     }
 }
 
@@ -228,8 +232,8 @@ struct End<S: Service> {
     /// The value of the present life.
     service: Option<S>,
     inbox: Inbox<S::Message>,
-    /// Why the present life ended. A task that is dropped never says.
-    reason: StopReason,
+    /// Why the present life ended. A task that is dropped never says, and is `Killed`.
+    reason: Option<Box<StopReason>>,
     /// Whether the end of the present life was told.
     told: bool,
     /// The supervisor's ear. Dropped last: then everything about the end is done.
@@ -241,17 +245,21 @@ struct End<S: Service> {
 impl<S: Service> End<S> {
     fn new(inbox: Inbox<S::Message>, service: Option<S>) -> Self {
         let node = inbox.local().host().owner();
-        Self { service, inbox, reason: StopReason::Killed, told: false, ended: None, _node: node }
+        Self { service, inbox, reason: None, told: false, ended: None, _node: node }
     }
 
     /// A life begins.
     fn begin(&mut self) {
-        (self.reason, self.told) = (StopReason::Killed, false);
+        (self.reason, self.told) = (None, false);
     }
 
     /// A life has ended, for this reason.
     fn note(&mut self, reason: StopReason) {
-        self.reason = reason;
+        self.reason = Some(Box::new(reason));
+    }
+
+    fn reason(&self) -> StopReason {
+        self.reason.as_ref().map_or(StopReason::Killed, |reason| (**reason).clone())
     }
 
     /// A life has ended, and another may come. Gives where its word will be heard, unless nobody can say it.
@@ -261,12 +269,13 @@ impl<S: Service> End<S> {
         }
         self.tell();
         let core = self.inbox.local().core();
-        core.end_watches(&self.reason);
+        let reason = self.reason();
+        core.end_watches(&reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        core.watchers().fire(&self.reason);
+        core.watchers().fire(&reason);
         let (word, next) = oneshot::channel();
         let (waits, ends) = oneshot::channel();
-        self.ended.take()?.send(Ended { reason: self.reason.clone(), next: word, waits: ends }).ok()?;
+        self.ended.take()?.send(Ended { reason, next: word, waits: ends }).ok()?;
         Some(Word { next, waits })
     }
 
@@ -279,7 +288,7 @@ impl<S: Service> End<S> {
         core.host().publish(Event::InstanceEnded {
             address: core.address().clone(),
             service: core.service().to_string(),
-            reason: self.reason.clone(),
+            reason: self.reason(),
         });
     }
 }
@@ -288,7 +297,7 @@ impl<S: Service> Drop for End<S> {
     fn drop(&mut self) {
         // Only a task that is cut off still has its service.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service = None)) {
-            self.reason = StopReason::Panicked(dispatch::panic_message(&*panic));
+            self.note(StopReason::Panicked(dispatch::panic_message(&*panic)));
         }
         self.inbox.close_abruptly();
         let core = Arc::clone(self.inbox.local().core());
@@ -296,9 +305,10 @@ impl<S: Service> Drop for End<S> {
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();
-        core.end_watches(&self.reason);
+        let reason = self.reason();
+        core.end_watches(&reason);
         // After the callers were answered: a `Down` comes after all earlier messages.
-        core.watchers().end(&self.reason);
+        core.watchers().end(&reason);
         core.mark_done();
     }
 }

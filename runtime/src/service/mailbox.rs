@@ -12,8 +12,9 @@ use crate::event::{DeadLetterReason, Down, StopReason};
 use crate::id::Address;
 use crate::port::{WatchId, Watcher};
 use crate::service::core::Core;
+use crate::service::deadlines::Tick;
 use crate::service::host::Host;
-use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::service::message::{Envelope, Item, Message, Method, Parcel};
 use crate::service::queue::{self, Entrance};
 use crate::service::ring::{NotTaken, Ring};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ pub(crate) struct Local<M> {
     /// Whether there may be any: most instances never see one, and then nobody locks.
     any_reentrant: AtomicBool,
     any_downs: AtomicBool,
+    /// Whether calls are refused whose deadline cannot be met.
+    sheds: bool,
 }
 
 /// What does not go through the queue.
@@ -70,7 +73,8 @@ impl<M> Local<M> {
 impl<M: Message> Local<M> {
     pub(crate) fn new(core: Arc<Core>, queue: Entrance<M>) -> Self {
         let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs }
+        let sheds = core.settings().shed;
+        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, sheds }
     }
 
     /// How many messages may wait.
@@ -81,6 +85,34 @@ impl<M: Message> Local<M> {
     /// Whether a message waits for room when there is none, and is not refused.
     pub(crate) fn waits_for_room(&self) -> bool {
         self.core.settings().overflow == Overflow::Wait
+    }
+
+    /// Whether calls are refused whose deadline cannot be met.
+    #[inline]
+    pub(crate) fn sheds(&self) -> bool {
+        self.sheds
+    }
+
+    /// The error for a call whose deadline will have passed before its turn comes, by what is known now.
+    #[inline]
+    pub(crate) fn hopeless(&self, method: &Method, deadline: Tick) -> Option<CallError> {
+        if self.sheds { self.shed(method, deadline) } else { None }
+    }
+
+    #[cold]
+    fn shed(&self, method: &Method, deadline: Tick) -> Option<CallError> {
+        let expected = self.core.gauge().expected(self.queue.len());
+        if expected.is_zero() {
+            return None; // and nobody reads the clock
+        }
+        let left = self.host().deadlines.now().until(deadline);
+        if expected <= left {
+            return None;
+        }
+        self.host().count_shed();
+        let (handler, address) = (format!("{}.{}", M::INTERFACE, method.name()), self.address());
+        let detail = format!("`{handler}` at {address} is expected to wait {expected:?}, {left:?} left");
+        Some(CallError::Overloaded(detail.into()))
     }
 
     /// The error for who finds no room.

@@ -12,7 +12,8 @@
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
-//! | `turns`, `gauge`, `watchdog` | who sees that a handler runs too long or a mailbox fills |
+//! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
+//! | `turns`, `watchdog` | who sees that a handler runs too long |
 //! | `host`, `tasks` | what a node lends to its instances |
 
 pub(crate) mod call;
@@ -41,6 +42,7 @@ pub(crate) mod reroute;
 pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
+pub(crate) mod sojourn;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;

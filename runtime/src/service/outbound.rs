@@ -86,6 +86,9 @@ pub(crate) fn call_at_once<R, M: Message>(
     deadline: Tick,
 ) -> Result<Waiting<R>, M> {
     let Target::Local(local) = handle.target() else { return Err(message) };
+    if local.sheds() {
+        return Err(message); // it takes a look at the mailbox
+    }
     let (sender, receiver) = oneshot::channel();
     *(stub.reply)(&mut message) = Reply::local(sender);
     let meta = Meta { deadline: Some(deadline), ..Meta::default() };
@@ -176,6 +179,12 @@ where
     let is_call = delivery.mode == Mode::Call;
     if is_call && circle == Circle::Deadlock {
         let error = deadlock::<M>(&delivery.chain, local.address(), method);
+        return Tried::back(message, local.address(), error);
+    }
+    if is_call
+        && circle == Circle::None
+        && let Some(error) = local.hopeless(method, delivery.deadline)
+    {
         return Tried::back(message, local.address(), error);
     }
     let (meta, waiting) = if is_call {

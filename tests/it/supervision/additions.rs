@@ -2,11 +2,13 @@
 
 use super::*;
 
+use std::future::IntoFuture;
+
 use skyhold::{Intensity, StartError};
 
 use crate::gate::Watch;
 
-async fn dynamic(node: &Node) -> SupervisorHandle {
+pub(super) async fn dynamic(node: &Node) -> SupervisorHandle {
     supervise(node, Strategy::Dynamic, Vec::new()).await
 }
 
@@ -170,4 +172,35 @@ async fn ten_thousand_dynamic_children_stop_at_once_and_leave_nothing() {
     watch.assert_ended_at(Duration::from_secs(5));
     assert_nothing_left(&node, before, &[]).await;
     assert!(matches!(handles[0].life().await, Err(CallError::Stopped(_))));
+}
+
+/// Keeps the supervisor under which it starts others.
+struct Keeper(SupervisorHandle);
+
+#[service(local)]
+impl Keeper {
+    pub async fn start_one(&self, stage: Stage) -> Result<ActorHandle, StartError> {
+        self.0.spawn(Restart::never(), stage.actors("a")).await
+    }
+
+    pub async fn hold(&mut self, gate: Gate) {
+        gate.pass().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_keeps_a_supervisor_does_not_keep_its_node_alive() {
+    let node = Node::builder("a").start().await.unwrap();
+    let tree = dynamic(&node).await;
+    let keeper = node.spawn(Keeper(tree));
+    let (stage, gate) = (Stage::default(), Gate::new());
+    let actor = keeper.start_one(stage).await.unwrap().unwrap();
+    assert_eq!(actor.life().await.unwrap(), 1);
+    let held = tokio::spawn(keeper.hold(gate.clone()).into_future());
+    gate.reached(1).await;
+    let watch = Watch::start();
+    drop(node);
+    assert!(matches!(held.await.unwrap(), Err(CallError::NoReply(_))));
+    assert!(matches!(actor.life().await, Err(CallError::Stopped(_))));
+    watch.assert_at_once();
 }

@@ -1,8 +1,13 @@
 //! Panics wherever a service's code runs: each is a failure of its life and of nothing else.
 
+use super::additions::dynamic;
 use super::*;
 
+use std::future::IntoFuture;
+
 use skyhold::Intensity;
+
+use crate::gate::Watch;
 
 /// Where it panics, once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -175,20 +180,12 @@ async fn a_factory_that_always_panics_is_given_up_in_a_start_and_in_a_restart() 
 
 #[tokio::test(start_paused = true)]
 async fn a_factory_that_panics_when_it_is_dropped_does_not_touch_the_others_of_its_supervisor() {
-    struct Bomb;
-
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("boom in the drop of a factory");
-        }
-    }
-
     let node = Node::builder("a").start().await.unwrap();
     let stage = Stage::default();
     let tree = supervise(&node, Strategy::Dynamic, vec![stage.service(&node, "a").into()]).await;
     let before = usage(&node);
     // The second instance is never begun.
-    let (bomb, mut actors) = (Bomb, stage.actors("b"));
+    let (bomb, mut actors) = (Bomb("a factory"), stage.actors("b"));
     stage.refuse("b", 1);
     let factory = move || {
         let _ = &bomb;
@@ -200,4 +197,63 @@ async fn a_factory_that_panics_when_it_is_dropped_does_not_touch_the_others_of_i
     let a = ActorHandle::try_lookup(&node, "a").unwrap();
     a.fail().await.unwrap_err();
     assert_eq!(a.life().await.unwrap(), 2, "it is supervised still");
+}
+
+/// Panics when it is dropped.
+struct Bomb(&'static str);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("boom in the drop of {}", self.0);
+    }
+}
+
+struct Store;
+
+#[service(local, queued = "refuse")]
+impl Store {
+    pub async fn fail_behind(&mut self, gate: Gate) {
+        gate.pass().await;
+        panic!("boom");
+    }
+
+    pub fn keep(&mut self, bomb: Bomb) {
+        std::mem::forget(bomb);
+    }
+
+    pub fn ping(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_panics_when_it_is_dropped_does_not_touch_the_end_of_its_instance() {
+    let node = Node::builder("a").start().await.unwrap();
+    let tree = dynamic(&node).await;
+    let before = usage(&node);
+    for is_final in [false, true] {
+        let gate = Gate::new();
+        let store = tree.spawn(eager(Restart::on_failure()), || Store).await.unwrap();
+        let running = tokio::spawn(store.fail_behind(gate.clone()).into_future());
+        gate.reached(1).await;
+        let queued: Vec<_> =
+            (0..2).map(|_| tokio::spawn(store.keep(Bomb("a message")).into_future())).collect();
+        settle().await;
+        let stopped = tokio::spawn({
+            let (node, store) = (node.clone(), store.clone());
+            async move { if is_final { node.stop(&store).await } else { Ok(()) } }
+        });
+        settle().await;
+        gate.open();
+        let watch = Watch::start();
+        assert!(matches!(running.await.unwrap(), Err(CallError::Panicked(_))));
+        for call in queued {
+            assert!(matches!(call.await.unwrap(), Err(CallError::Stopped(_))));
+        }
+        stopped.await.unwrap().unwrap();
+        if !is_final {
+            store.ping().await.expect("it has another life");
+            node.stop(&store).await.unwrap();
+        }
+        watch.assert_at_once();
+    }
+    assert_nothing_left(&node, before, &[]).await;
 }
