@@ -1,9 +1,13 @@
 //! What happens when the two sides of a connection do not mean the same, or a value does not survive the way.
 #![allow(clippy::disallowed_methods, reason = "a test outside the runtime has its own tasks")]
 
+use std::future::IntoFuture;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
+
+use crate::gate::Gate;
 
 /// The service as it was.
 mod before {
@@ -252,4 +256,61 @@ async fn a_reply_that_panics_when_read_hurts_its_caller_alone() {
         Ok(answer) => assert!(matches!(answer, Err(CallError::BadReply(_))), "{answer:?}"),
     }
     check_unhurt(&cluster, &remote, 0).await;
+}
+
+/// Panics when it is dropped at its receiver.
+#[derive(Serialize, Deserialize)]
+struct Mine {
+    #[serde(skip, default = "armed")]
+    is_armed: bool,
+}
+
+fn armed() -> bool {
+    true
+}
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        assert!(!self.is_armed, "boom in the drop of an argument");
+    }
+}
+
+/// Takes one message ahead, and has room for another.
+struct Field(Gate);
+
+#[service(mailbox = 1, overflow = "drop_oldest")]
+impl Field {
+    pub async fn hold(&mut self) {
+        self.0.pass().await;
+    }
+
+    pub fn lay(&mut self, mine: Mine) {
+        std::mem::forget(mine);
+    }
+
+    pub fn ping(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_argument_that_panics_when_it_is_dropped_unrun_does_not_hurt_its_connection() {
+    let cluster = Cluster::start(2).await;
+    let gate = Gate::new();
+    let field = Field(gate.clone());
+    let mut field = Some(field);
+    cluster[1].service("field", move || field.take().unwrap()).start().await.unwrap();
+    let remote = FieldHandle::lookup(&cluster[0], "field").await.unwrap();
+    let mine = || Mine { is_armed: false };
+    remote.hold().send().await.unwrap();
+    gate.reached(1).await;
+    // A send makes room for the next one; a call finds none behind a call.
+    for _ in 0..3 {
+        remote.lay(mine()).send().await.unwrap();
+    }
+    let waits = tokio::spawn(remote.ping().into_future());
+    let refused = tokio::spawn(remote.lay(mine()).into_future());
+    assert!(matches!(refused.await.unwrap(), Err(CallError::Overloaded(_))));
+    assert_eq!(cluster[1].counters().displaced, 3);
+    gate.open();
+    assert_eq!(waits.await.unwrap(), Ok(()));
+    assert_eq!(cluster[0].peers().len(), 1);
 }

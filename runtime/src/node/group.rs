@@ -73,7 +73,8 @@ where
         self
     }
 
-    /// How long an instance that was told to end may take before its handlers are dropped. Default: 5 s.
+    /// How long an instance that was told to end may take before its handlers are dropped and what is queued is
+    /// answered `Stopped`, in a drain as well. Default: 5 s.
     pub fn stop_within(mut self, limit: Duration) -> Self {
         self.stop_within = limit;
         self

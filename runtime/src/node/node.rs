@@ -157,7 +157,7 @@ impl Node {
     }
 
     /// As [`Node::stop`], but what is queued is run first, and with a name's group its peers are told before, so that routed
-    /// callers are elsewhere by then.
+    /// callers are elsewhere by then. What has not ended in its time is cut off as by [`Node::stop`].
     ///
     /// # Errors
     /// [`StopError::Elsewhere`]: the handle leads to another node.
@@ -193,7 +193,8 @@ impl Node {
         self.end_service(name, Halt::Stop).await
     }
 
-    /// As [`Node::stop_service`], but what is queued is run first, and peers are told before.
+    /// As [`Node::stop_service`], but what is queued is run first, and peers are told before. What takes longer than
+    /// [`stop_within`](ServiceBuilder::stop_within) (5 s unless set) is cut off all the same.
     ///
     /// # Cancel safety
     /// Once polled it drains all the same; only the waiting is cut short.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -37,7 +38,13 @@ impl Inbox for NodeInbox {
         let head = &request.head;
         let resident = self.host.resident(head.instance);
         if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
-            return deliver.deliver(link, request, time::now());
+            // A message that is not taken in is dropped here, and its arguments' `Drop` is the user's and may panic: that is
+            // one request's matter, whose caller has its answer, and not the connection's.
+            let deliver = || deliver.deliver(link, request, time::now());
+            if catch_unwind(AssertUnwindSafe(deliver)).is_err() {
+                self.host.count_panic();
+            }
+            return;
         }
         if let Some(hub) = self.topics.hub(head.instance) {
             return hub.arrive(link, request);

@@ -26,12 +26,14 @@ impl Node {
     /// 1. Nothing new is started or looked up here. The peers are told that this node's names are gone, and their callers go
     ///    elsewhere. It waits until each of them knows, at most 2 s.
     /// 2. It drains: services end one after the other, the last one started first, each after it has run what is queued,
-    ///    so that what it calls meanwhile is still there. Anonymous instances follow, all at once. Whoever calls a
+    ///    or after its [`stop_within`](crate::ServiceBuilder::stop_within) (5 s unless set), so that what it calls meanwhile is
+    ///    still there. Anonymous instances follow, all at once. Whoever calls a
     ///    service that has ended is answered `Stopped`.
     /// 3. After `shutdown_timeout`, counted from the beginning, what still runs is cut off, and what is queued answered `Stopped`.
     /// 4. The last replies go out, the peers hear a goodbye (at most 2 s), and every task ends.
     ///
-    /// A second call waits for the first.
+    /// A second call waits for the first. A handler must not wait for it: it would wait for its own end, and be cut off half-way
+    /// together with the shutdown. It gives `context.node()` to a task of tokio's, which is no child of its instance.
     ///
     /// # Errors
     /// [`ShutdownError::CutOff`]: phase 3 was needed. The node is down all the same.

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use crate::config::Overflow;
@@ -139,7 +140,10 @@ impl<M: Message> Local<M> {
         if let Some(Item::Envelope(Envelope { message, .. })) = displaced {
             self.core.gauge().note(&self.core, self.capacity());
             let handler = format!("{}.{}", M::INTERFACE, message.method().name());
-            drop(message);
+            // Its arguments are the user's, and their `Drop` may panic: that is not the matter of whoever sends this one.
+            if catch_unwind(AssertUnwindSafe(|| drop(message))).is_err() {
+                self.host().count_panic();
+            }
             self.host().dead_letter(handler, false, DeadLetterReason::Displaced);
         }
         Ok(())
