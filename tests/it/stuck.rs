@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use skyhold::prelude::*;
-use skyhold::{Event, Events, StopReason};
+use skyhold::{Down, Event, Events, StopReason};
 
 use crate::gate::{Gate, Watch, local_node, settle};
 
@@ -20,6 +20,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 struct Worker {
     start: Option<Gate>,
     stop: Option<Gate>,
+    down: Option<Gate>,
 }
 
 #[service(local, name = "worker", mailbox = 10)]
@@ -36,6 +37,17 @@ impl Worker {
         if let Some(gate) = &self.stop {
             gate.pass().await;
         }
+    }
+
+    #[on_down]
+    async fn hears(&mut self, _down: Down) {
+        if let Some(gate) = &self.down {
+            gate.pass().await;
+        }
+    }
+
+    pub fn watch(&mut self, context: &Context, other: WorkerHandle) {
+        let _watching = context.watch(&other);
     }
 
     pub async fn hold(&mut self, gate: Gate) {
@@ -161,10 +173,16 @@ async fn shared_handlers_that_run_beside_others_are_told_each_by_its_own_age() {
 async fn hooks_are_told_like_handlers() {
     let node = local_node().await;
     let mut events = node.events();
-    let (start, stop) = (Gate::new(), Gate::new());
-    let worker = node.spawn(Worker { start: Some(start.clone()), stop: Some(stop.clone()) });
+    let [start, stop, down] = [Gate::new(), Gate::new(), Gate::new()];
+    let worker =
+        node.spawn(Worker { start: Some(start.clone()), stop: Some(stop.clone()), down: Some(down.clone()) });
     assert_told(&next(&mut events).await, false, "worker.on_start", SECOND);
     start.open();
+    let other = node.spawn(Worker::default());
+    worker.watch(other.clone()).await.unwrap();
+    node.stop(&other).await.unwrap();
+    assert_told(&next(&mut events).await, false, "worker.on_down", SECOND);
+    down.open();
     worker.quick().await.unwrap();
     let stopped = tokio::spawn(async move { node.stop(&worker).await });
     assert_told(&next(&mut events).await, false, "worker.on_stop", SECOND);

@@ -15,6 +15,7 @@
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
 //! | `turns`, `watchdog` | who sees that a handler runs too long |
 //! | `host`, `tasks` | what a node lends to its instances |
+//! | `models` | the races at the ends of instances, for loom |
 
 pub(crate) mod call;
 pub(crate) mod chain;
@@ -33,7 +34,8 @@ pub(crate) mod instance;
 pub(crate) mod life;
 pub(crate) mod mailbox;
 pub(crate) mod message;
-#[cfg(all(test, skyhold_loom))]
+#[cfg(test)]
+#[cfg(skyhold_loom)]
 mod models;
 pub(crate) mod outbound;
 pub(crate) mod queue;

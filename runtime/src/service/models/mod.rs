@@ -1,7 +1,7 @@
 //! Models of the races around the ends of instances, for loom: it tries the orders in which a model's threads may go.
 //!
-//! `.ci/models` runs them. They drive the code of this crate itself, whose locks and atomics (`crate::sync`) are then
-//! loom's.
+//! They drive the code of this crate itself, whose locks and atomics (`crate::sync`) are then loom's. `ARCHITECTURE.md`
+//! says how to run them.
 //!
 //! Invariant: what a model asks at its end follows from locks and atomics that loom sees. A channel of tokio is one step
 //! for it, and no reason to try another order.

@@ -131,6 +131,20 @@ fn a_link_that_comes_after_the_failure_outlives_that_life() {
 }
 
 #[test]
+fn of_a_removal_and_an_unlink_one_takes_the_watch() {
+    in_every_order(|| {
+        let scene = Scene::new();
+        scene.link(1).unwrap();
+        scene.add(2).unwrap();
+        let unlink = aside(&scene, |scene| scene.watchers.unlink(&linker()));
+        let removed = scene.remove(1);
+        unlink.join().unwrap();
+        assert_eq!(scene.notes.of(1).len(), usize::from(!removed));
+        assert_eq!(scene.notes.of(2), []);
+    });
+}
+
+#[test]
 fn a_link_that_is_undone_from_both_sides_while_the_life_ends_is_told_once() {
     in_every_order(|| {
         let scene = Scene::new();
