@@ -94,11 +94,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn serve(listen: String) -> Result<(), Box<dyn Error>> {
     let node = Node::builder("server").cluster("simpledb").listen(listen).start().await?;
     node.service("store", Store::default).start().await?;
+    // Until Ctrl-C or SIGTERM, from here on: what is under way is answered before the node goes.
+    let run = node.run_until_signal();
     if let Some(address) = node.address() {
         println!("listening on {address}");
     }
-    // Until Ctrl-C or SIGTERM: what is under way is answered before the node goes.
-    node.run_until_signal().await?;
+    run.await?;
     Ok(())
 }
 

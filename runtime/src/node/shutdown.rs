@@ -1,5 +1,6 @@
 //! The end of a node, in phases: its peers are told, what is under way ends, the rest is refused, tasks are cut off.
 
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -66,7 +67,8 @@ impl Node {
     /// }
     /// ```
     ///
-    /// From the first call on, these signals do not end the process by themselves any more: tokio keeps their handlers.
+    /// It listens from the call on, before it is polled; a signal that comes before that ends the process as if there were
+    /// no node. Afterwards these signals do not end the process by themselves any more: tokio keeps their handlers.
     ///
     /// # Errors
     /// As [`Node::shutdown`]; [`ShutdownError::Interrupted`] after a second signal; [`ShutdownError::Signals`] if the system
@@ -74,8 +76,12 @@ impl Node {
     ///
     /// # Cancel safety
     /// Cancel safe until a signal comes; then as [`Node::shutdown`].
-    pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
-        let mut signals = Signals::new().map_err(|error| ShutdownError::Signals(error.to_string()))?;
+    pub fn run_until_signal(&self) -> impl Future<Output = Result<(), ShutdownError>> + Send + '_ {
+        let signals = Signals::new().map_err(|error| ShutdownError::Signals(error.to_string()));
+        async move { self.run_until(signals?).await }
+    }
+
+    async fn run_until(&self, mut signals: Signals) -> Result<(), ShutdownError> {
         let name = tokio::select! {
             name = signals.next() => name,
             () = self.inner().host.tasks.aborted() => return Ok(()),
