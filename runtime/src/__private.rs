@@ -1,6 +1,7 @@
 //! What the expansion of `#[service]` names, and nothing else does. Not covered by semantic versioning.
 
 pub use crate::config::{Overflow, Queued};
+pub use crate::proto::codec::{CodecError, Encoder};
 pub use crate::service::context::Scope;
 pub use crate::service::definition::{
     DefaultSettings, IntoStartResult, Service, Settings, StartFailure, start_result,
@@ -9,9 +10,7 @@ pub use crate::service::dispatch::{
     Answer, Outcome, answer, answer_now, answer_watched, wrong_receiver, wrong_variant,
 };
 pub use crate::service::handle::{Handle, ServiceHandle};
-pub use crate::service::message::{
-    DecodeError, Decoder, EncodeError as CodecError, Encoder, Message, Method, Receiver, Wire, WireMessage,
-};
+pub use crate::service::message::{DecodeError, Decoder, Message, Method, Receiver, Wire, WireMessage};
 pub use crate::service::reply::{Reply, ReplyPath};
 pub use crate::service::stub::Stub;
 

@@ -186,8 +186,8 @@ impl Coordinator {
                 }
             }
             PeerEvent::NamesSync(link, token) => {
-                // What came before it is published: see above.
-                link.put(&Frame::NamesSynced { token });
+                // What came before it is published: see above. The answer goes behind what was routed by what was known before.
+                link.put_behind(&Frame::NamesSynced { token });
             }
             PeerEvent::NamesSynced(link, token) => self.withdrawals.synced(&link, token),
             PeerEvent::Members(members) => {

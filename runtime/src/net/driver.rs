@@ -9,24 +9,26 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BufMut};
 use futures_util::Stream as _;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
 
 use crate::error::CallError;
 use crate::event::StopReason;
-use crate::net::framing::{self, Frames, ReadError};
+use crate::net::framing::{self, Frames, Next, ReadError};
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
-use crate::port::{Inbox, Link, Peer};
+use crate::port::{Inbox, Intake, Link, Released};
 use crate::proto::connection::{CloseReason, Connection, Event};
-use crate::proto::frame::{Refuse, RefuseReason, Request};
+use crate::proto::frame::{Begun, Refuse, RefuseReason, Request};
 use crate::proto::inbound::Insert;
+use crate::proto::outgoing::Outgoing;
 use crate::proto::settings::PeerIdentity;
 use crate::proto::watch::Watch;
 use crate::time;
@@ -36,6 +38,9 @@ const BATCH: usize = 256;
 
 /// How long a closing connection may take to write what is left.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often the driver looks which instances have ended.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// How long a retired connection stays after its last request, for one that is still on the wire.
 const RETIREMENT: Duration = Duration::from_millis(500);
@@ -51,9 +56,13 @@ pub(crate) struct Surroundings {
 pub(crate) struct Driver {
     connection: Connection,
     frames: Frames,
+    /// How much of the piece that comes is yet to come.
+    piece_missing: usize,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Taken out of the link and not yet written.
-    out: BytesMut,
+    out: Outgoing,
+    /// Taken out of the link and not yet told the connection. Empty between two turns.
+    released: Released,
     /// The established connection, as callers and handlers see it.
     link: Option<Arc<Link>>,
     /// What becomes the link when the peer is admitted: nothing of it is written before the handshake is done.
@@ -65,6 +74,10 @@ pub(crate) struct Driver {
     ordering: Option<mpsc::Sender<Order>>,
     admission: Option<oneshot::Receiver<Result<(), Refuse>>>,
     timer: Pin<Box<Sleep>>,
+    /// Once it was told to close: why, and when it does so whatever is left to write.
+    closing: Option<(String, Instant)>,
+    /// When the instances to which the peer has sent something were last looked at.
+    swept: Instant,
     /// Once another connection took this one's place: whether nothing was under way at the last look.
     retired: Option<bool>,
     surroundings: Surroundings,
@@ -93,8 +106,10 @@ impl Driver {
         Self {
             connection,
             frames: framing::frames(stream.reader),
+            piece_missing: 0,
             writer: stream.writer,
-            out: BytesMut::new(),
+            out: Outgoing::default(),
+            released: Released::default(),
             link: None,
             candidate: None,
             dialled,
@@ -103,6 +118,8 @@ impl Driver {
             ordering: Some(ordering),
             admission: None,
             timer: Box::pin(time::sleep_until(first)),
+            closing: None,
+            swept: time::now(),
             retired: None,
             surroundings,
         }
@@ -119,6 +136,9 @@ impl Driver {
                 continue;
             }
             self.fill();
+            if self.closes_now() {
+                continue;
+            }
             self.arm();
             let wake = self.wait().await;
             // Others who are about to call go first, so that their frames share the write; a lone caller has nobody to
@@ -138,7 +158,9 @@ impl Driver {
         tokio::select! {
             biased;
             Some(order) = self.orders.recv() => Wake::Order(order),
-            result = poll_fn(|cx| poll_frames(&mut self.frames, &mut self.connection, cx)) => match result {
+            result = poll_fn(|cx| {
+                poll_frames(&mut self.frames, &mut self.connection, &mut self.piece_missing, cx)
+            }) => match result {
                 Ok(0) => Wake::Ended,
                 result => Wake::Read(result),
             },
@@ -161,7 +183,7 @@ impl Driver {
                 self.connection.handle_end(now, Some(error.to_string()));
             }
             Wake::Ended => self.connection.handle_end(now, None),
-            Wake::Order(Order::Close(reason)) => self.connection.close(now, &reason),
+            Wake::Order(Order::Close(reason)) => self.close(now, reason),
             Wake::Order(Order::Probe) => self.connection.probe(now),
             Wake::Order(Order::Retire) => self.retire(now),
             Wake::Admitted(decision) => self.connection.admit(now, decision),
@@ -170,6 +192,7 @@ impl Driver {
                 if self.retired.is_some() {
                     self.retire(now);
                 }
+                self.sweep(now);
             }
         }
     }
@@ -201,6 +224,26 @@ impl Driver {
                         link.watched_ended(id, reason);
                     }
                 }
+                Event::Window(window) => {
+                    if let Some(link) = &self.link {
+                        link.set_window(window);
+                    }
+                }
+                Event::Credit { instance, totals } => {
+                    if let Some(link) = &self.link {
+                        link.grant(instance, totals);
+                    }
+                }
+                Event::Gone { instance } => {
+                    if let Some(link) = &self.link {
+                        link.gone(instance);
+                    }
+                }
+                Event::Taken { bytes } => {
+                    if let Some(link) = &self.link {
+                        link.pieces_taken(bytes);
+                    }
+                }
                 Event::Admit(peer) => self.ask_for_admission(peer).await,
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
@@ -216,20 +259,25 @@ impl Driver {
 
     fn request(&mut self, request: Request) {
         let Some(link) = &self.link else { return };
-        if request.head.wants_reply {
-            match link.begin_inbound(request.head.id) {
-                Insert::New => {}
-                Insert::Duplicate => {
-                    let id = request.head.id;
-                    return self.connection.close(time::now(), &format!("request {id} was sent twice"));
-                }
-                Insert::Full => {
-                    let detail = "as many requests of this connection are under way as may be";
-                    return link.refuse(request.head.id, &CallError::Overloaded(detail.into()));
-                }
+        let (id, instance, bytes) = (request.head.id, request.head.instance, request.payload.len());
+        let is_counted = !request.head.is_ahead;
+        let begun = if request.head.wants_reply { link.begin_inbound(id, instance) } else { Insert::New };
+        let intake = match begun {
+            Insert::New => self.surroundings.inbox.request(link, request),
+            Insert::Duplicate => {
+                return self.connection.close(time::now(), &format!("request {id} was sent twice"));
             }
+            Insert::Full => {
+                let detail = "as many requests of this connection are under way as may be";
+                link.refuse(id, instance, &CallError::Overloaded(detail.into()));
+                Intake::Done
+            }
+        };
+        match intake {
+            Intake::Done if is_counted => self.connection.consumed(instance, bytes),
+            Intake::Done | Intake::Waits => {}
+            Intake::Gone => self.connection.gone(instance),
         }
-        self.surroundings.inbox.request(link, request);
     }
 
     fn watch(&mut self, watch: Watch) {
@@ -251,7 +299,7 @@ impl Driver {
     }
 
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
-        let link = Arc::new(Link::new(peer_of(&peer), peer.max_frame));
+        let link = Arc::new(Link::new(&peer));
         let (decision, decided) = oneshot::channel();
         let ticket = self.ticket(&link, peer.dial);
         self.candidate = Some(link);
@@ -266,7 +314,7 @@ impl Driver {
             self.link = Some(admitted); // the peers' task knows it already
             return;
         }
-        let link = Arc::new(Link::new(peer_of(peer), peer.max_frame));
+        let link = Arc::new(Link::new(peer));
         let ticket = self.ticket(&link, peer.dial);
         self.link = Some(link);
         if let Some(ticket) = ticket {
@@ -294,16 +342,56 @@ impl Driver {
         if !self.out.is_empty() {
             return;
         }
-        let mut any = false;
+        self.fill_control();
+        let Some(link) = &self.link else { return };
+        link.take_outgoing(&mut self.out, &mut self.released);
+        if self.released.requests.is_empty() && self.released.gone.is_empty() {
+            return;
+        }
+        for (instance, bytes) in self.released.requests.drain(..) {
+            self.connection.consumed(instance, bytes);
+        }
+        for instance in self.released.gone.drain(..) {
+            self.connection.gone(instance);
+        }
+        self.fill_control();
+    }
+
+    fn fill_control(&mut self) {
         while let Some(frame) = self.connection.poll_transmit() {
-            frame.encode(&mut self.out);
-            any = true;
+            self.out.append(|last| frame.encode(last));
         }
-        if let Some(link) = &self.link
-            && !any
-        {
-            link.take_outgoing(&mut self.out);
+    }
+
+    /// Closes when all that waits was written, or after a while.
+    fn close(&mut self, now: Instant, reason: String) {
+        if self.link.is_none() {
+            return self.connection.close(now, &reason);
         }
+        self.closing.get_or_insert((reason, now + LAST_WORDS));
+        self.timer.as_mut().reset((now + LAST_WORDS).into());
+    }
+
+    fn closes_now(&mut self) -> bool {
+        let (Some((reason, deadline)), Some(link)) = (&self.closing, &self.link) else { return false };
+        let now = time::now();
+        if now < *deadline && !(self.out.is_empty() && link.is_drained()) {
+            return false;
+        }
+        self.connection.close(now, reason);
+        self.closing = None;
+        true
+    }
+
+    /// Looks now and then which of the instances that the peer has sent something to have ended.
+    fn sweep(&mut self, now: Instant) {
+        if now < self.swept + SWEEP {
+            return;
+        }
+        self.swept = now;
+        let inbox = &self.surroundings.inbox;
+        let gone: Vec<_> = self.connection.addressed().filter(|instance| !inbox.has(*instance)).collect();
+        gone.into_iter().for_each(|instance| self.connection.gone(instance));
     }
 
     /// Sets the timer, if it is later than it should be. One that rings too early does no harm.
@@ -331,31 +419,29 @@ impl Driver {
 
     async fn end(mut self, reason: CloseReason) {
         let text = reason.to_string();
-        if let Some(link) = &self.link {
-            let mut rest = BytesMut::new();
-            link.take_outgoing(&mut rest);
-            self.out.unsplit(rest);
-            self.close_link(link, &text);
+        // What is under way is written to its end where the goodbye follows it, and counts as sent.
+        let is_written = !matches!(reason, CloseReason::Ended(_) | CloseReason::Silent(_));
+        for link in self.link.iter().chain(&self.candidate) {
+            self.close_link(link, &text, (!is_written).then_some(&self.out));
         }
-        if let Some(candidate) = &self.candidate {
-            self.close_link(candidate, &text);
+        self.fill_control();
+        if is_written {
+            let last_words = async {
+                while self.out.has_remaining() {
+                    self.writer.write_buf(&mut self.out).await?;
+                }
+                self.writer.shutdown().await
+            };
+            drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
         }
-        while let Some(frame) = self.connection.poll_transmit() {
-            frame.encode(&mut self.out);
-        }
-        let last_words = async {
-            self.writer.write_all_buf(&mut self.out).await?;
-            self.writer.shutdown().await
-        };
-        drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
         let link = self.link.take().or_else(|| self.candidate.take());
         let (dialled, address) = (self.dialled.clone(), self.address.clone());
         self.news(News::Down { link, dialled, address, reason }).await;
     }
 
     /// Ends the link, and lets the instances here forget who watched them over it.
-    fn close_link(&self, link: &Arc<Link>, reason: &str) {
-        link.close(reason);
+    fn close_link(&self, link: &Arc<Link>, reason: &str, unsent: Option<&Outgoing>) {
+        link.close(reason, unsent);
         for watch in link.end_watches(reason) {
             let reason = watch.linked.map(|_| StopReason::NodeDown(reason.to_owned()));
             self.surroundings.inbox.unwatch(link, watch, reason);
@@ -366,29 +452,46 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         for link in self.link.iter().chain(&self.candidate) {
-            self.close_link(link, "the node was cut off");
+            self.close_link(link, "the node was cut off", Some(&self.out));
         }
     }
-}
-
-fn peer_of(peer: &PeerIdentity) -> Peer {
-    Peer { node: peer.node.clone(), incarnation: peer.incarnation, listen: peer.listen }
 }
 
 /// Feeds the protocol with what has arrived: how many frames, 0 at the end of the stream.
 fn poll_frames(
     frames: &mut Frames,
     connection: &mut Connection,
+    piece_missing: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, ReadError>> {
     let mut count = 0;
     let mut now = None;
     let had = frames.read_buffer().len();
     while count < BATCH {
+        if *piece_missing > 0 {
+            match poll_piece(frames, connection, piece_missing, cx) {
+                Poll::Ready(Ok(())) => {
+                    count += 1;
+                    continue;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending if count > 0 => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
         frames.decoder_mut().limit = connection.limit();
+        frames.get_mut().expect_pieces(connection.has_pieces_to_come());
         match Pin::new(&mut *frames).poll_next(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(Next::Frame(frame)))) => {
                 connection.handle_frame(*now.get_or_insert_with(time::now), frame);
+                count += 1;
+            }
+            Poll::Ready(Some(Ok(Next::Piece(Begun { head, length, part, missing })))) => {
+                connection.handle_piece_begin(*now.get_or_insert_with(time::now), head, length);
+                if let Some(place) = connection.piece_bytes() {
+                    place.extend_from_slice(&part);
+                }
+                *piece_missing = missing;
                 count += 1;
             }
             // What came before the error is dealt with first; the error comes again.
@@ -404,6 +507,33 @@ fn poll_frames(
         }
     }
     Poll::Ready(Ok(count))
+}
+
+/// Reads bytes of a piece to where they go, as many as are there. Ready when the piece is whole.
+fn poll_piece(
+    frames: &mut Frames,
+    connection: &mut Connection,
+    missing: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while *missing > 0 {
+        let stream = frames.get_mut().inner();
+        let read = match connection.piece_bytes() {
+            Some(place) => ready!(poll_read_buf(stream, cx, &mut place.limit(*missing)))?,
+            // The protocol was broken: the connection ends, and nothing more is read.
+            None => 0,
+        };
+        if read == 0 {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the stream ended inside a piece",
+            )));
+        }
+        *missing -= read;
+        connection.handle_part(time::now());
+    }
+    connection.handle_piece_end(time::now());
+    Poll::Ready(Ok(()))
 }
 
 /// Goes once to the back of the run queue. The task that wakes a driver runs on the same worker, and tokio runs the task

@@ -253,7 +253,7 @@ impl Peers {
                 drop(old.orders.try_send(Order::Retire));
             } else {
                 let reason = "a later life of the node took its place".to_owned();
-                old.link.close(&reason);
+                old.link.close(&reason, None);
                 drop(old.orders.try_send(Order::Close(reason.clone())));
                 self.tell(PeerEvent::Down(Arc::clone(&old.link))).await;
                 (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });

@@ -17,7 +17,7 @@ use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId, NodeId};
 use crate::node::topic::table::Topics;
 use crate::policy::budget::RetryBudget;
-use crate::port::{Inbox, Link, Links, Peer, WatchId, Watcher};
+use crate::port::{Inbox, Intake, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::Request;
 use crate::proto::watch::Watch;
 use crate::service::handle::{Remote, Routed, Target};
@@ -34,20 +34,21 @@ pub(crate) struct NodeInbox {
 }
 
 impl Inbox for NodeInbox {
-    fn request(&self, link: &Arc<Link>, request: Request) {
+    fn request(&self, link: &Arc<Link>, request: Request) -> Intake {
         let head = &request.head;
         let resident = self.host.resident(head.instance);
         if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
             // A message that is not taken in is dropped here, and its arguments' `Drop` is the user's and may panic: that is
             // one request's matter, whose caller has its answer, and not the connection's.
             let deliver = || deliver.deliver(link, request, time::now());
-            if catch_unwind(AssertUnwindSafe(deliver)).is_err() {
+            return catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|_| {
                 self.host.count_panic();
-            }
-            return;
+                Intake::Done
+            });
         }
         if let Some(hub) = self.topics.hub(head.instance) {
-            return hub.arrive(link, request);
+            hub.arrive(link, request);
+            return Intake::Done;
         }
         let handler = format!("#{}.{:08x}", head.instance, head.method.name);
         self.host.dead_letter(handler, head.wants_reply, DeadLetterReason::NoInstance);
@@ -55,6 +56,12 @@ impl Inbox for NodeInbox {
             let detail = format!("node {} runs no instance {}, or no longer", self.host.node, head.instance);
             link.fail(head.id, &CallError::Stopped(detail.into()));
         }
+        Intake::Gone
+    }
+
+    fn has(&self, instance: InstanceId) -> bool {
+        let resident = self.host.resident(instance);
+        resident.is_some_and(|resident| resident.deliver.is_some()) || self.topics.hub(instance).is_some()
     }
 
     fn watch(&self, link: &Arc<Link>, watch: Watch) {
@@ -192,6 +199,12 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
 
     fn has_any(&self, refusals: &Refusals) -> bool {
         self.resolve().targets.iter().any(|target| !has_refused(target, refusals))
+    }
+
+    fn has_other(&self, refusals: &Refusals, this: &Address) -> bool {
+        let resolved = self.resolve();
+        let mut others = resolved.targets.iter().filter(|target| target.address() != Some(this));
+        others.any(|target| !has_refused(target, refusals))
     }
 
     fn budget(&self) -> &RetryBudget {

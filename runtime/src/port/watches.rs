@@ -1,21 +1,22 @@
 //! Watching: who is told that an instance has ended, and the watches of one connection.
 //!
-//! The side that watches numbers its watches. The frames of watching go into the same buffer as all others, so that a
-//! `Down` comes after whatever the instance said on this connection before it ended.
+//! The side that watches numbers its watches. A watch goes behind what its handle has said; a `Down` goes behind all that was put
+//! before it, so that it comes after whatever the instance said on this connection before it ended.
 //!
 //! Invariant: a watcher is told of each of its watches at most once, and never while a lock is held.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use crate::event::StopReason;
 use crate::id::InstanceId;
 use crate::proto::frame::Frame;
 use crate::proto::inbound::Insert;
+use crate::proto::lanes::Order;
 use crate::proto::watch::Watch;
 
-use super::{Link, Refused, State};
+use super::{Link, Refused};
 
 /// How many watches one side of a connection may have at most.
 pub(crate) const MAX_WATCHES: usize = 65_536;
@@ -34,11 +35,20 @@ pub(crate) struct WatchId(pub(crate) u64);
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     /// From here at the peer, by the number on the wire.
-    own: BTreeMap<u64, (Arc<dyn Watcher>, WatchId)>,
+    own: BTreeMap<u64, Own>,
     /// How many numbers were given. Even a billion watches a second take five centuries to use them up.
     given: u64,
     /// From the peer at instances here. An ordered tree, because its keys are the peer's to choose.
     peers: BTreeMap<u64, Watch>,
+}
+
+/// A watch from here.
+#[derive(Debug)]
+struct Own {
+    watcher: Arc<dyn Watcher>,
+    id: WatchId,
+    instance: InstanceId,
+    order: Order,
 }
 
 /// The watching side.
@@ -47,7 +57,8 @@ impl Link {
     /// unless [`Link::unwatch`] comes before: perhaps before this returns. With `linked`, the instance for which this
     /// is done, each of the two is told of the other's end.
     ///
-    /// Gives the watch's number on this connection. It goes whatever waits to be written.
+    /// Gives the watch's number on this connection. It goes whatever waits to be written, behind what the handle numbered
+    /// `order` has said before.
     ///
     /// # Errors
     /// [`Refused::Full`] if [`MAX_WATCHES`] are open, [`Refused::Closed`] if the connection has ended. The watcher is
@@ -58,6 +69,7 @@ impl Link {
         linked: Option<InstanceId>,
         watcher: Arc<dyn Watcher>,
         id: WatchId,
+        order: u64,
     ) -> Result<u64, Refused> {
         let mut state = self.state();
         if !self.is_open() {
@@ -69,8 +81,10 @@ impl Link {
         }
         watches.given += 1;
         let number = watches.given;
-        watches.own.insert(number, (watcher, id));
-        self.put_and_release(state, &Frame::Watch(Watch { id: number, instance, linked }));
+        let order = Order::Handle(order);
+        watches.own.insert(number, Own { watcher, id, instance, order });
+        state.lanes.put_in_order(instance, order, &Frame::Watch(Watch { id: number, instance, linked }));
+        self.added(state);
         Ok(number)
     }
 
@@ -80,7 +94,8 @@ impl Link {
         let mut state = self.state();
         let Some(removed) = state.watches.own.remove(&number) else { return false };
         if self.is_open() {
-            self.put_and_release(state, &Frame::Unwatch { id: number, reason });
+            state.lanes.put_in_order(removed.instance, removed.order, &Frame::Unwatch { id: number, reason });
+            self.added(state);
         } else {
             drop(state);
         }
@@ -91,7 +106,7 @@ impl Link {
     /// The peer says that an instance has ended. What nobody watches any more is passed over.
     pub(crate) fn watched_ended(&self, number: u64, reason: StopReason) {
         let told = self.state().watches.own.remove(&number);
-        if let Some((watcher, id)) = told {
+        if let Some(Own { watcher, id, .. }) = told {
             watcher.down(id, reason);
         }
     }
@@ -108,7 +123,8 @@ impl Link {
         let mut state = self.state();
         let watched = state.watches.peers.remove(&number).is_some();
         if watched && self.is_open() {
-            self.put_and_release(state, &Frame::Down { id: number, reason });
+            state.lanes.put_behind(&Frame::Down { id: number, reason });
+            self.added(state);
         }
     }
 
@@ -149,7 +165,7 @@ impl Link {
     pub(crate) fn end_watches(&self, reason: &str) -> impl Iterator<Item = Watch> + use<> {
         debug_assert!(!self.is_open(), "a watch may still come");
         let Watches { own, peers, .. } = std::mem::take(&mut self.state().watches);
-        for (watcher, id) in own.into_values() {
+        for Own { watcher, id, .. } in own.into_values() {
             watcher.down(id, StopReason::NodeDown(reason.to_owned()));
         }
         peers.into_values()
@@ -159,15 +175,6 @@ impl Link {
     pub(crate) fn has_watches(&self) -> bool {
         let watches = &self.state().watches;
         !watches.own.is_empty() || !watches.peers.is_empty()
-    }
-
-    fn put_and_release(&self, mut state: MutexGuard<'_, State>, frame: &Frame) {
-        let was_empty = state.out.is_empty();
-        frame.encode(&mut state.out);
-        drop(state);
-        if was_empty {
-            self.data.notify_one();
-        }
     }
 }
 

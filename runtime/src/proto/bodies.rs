@@ -10,12 +10,13 @@ use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, check_name};
 
 use super::fields::{Fields, FrameError, put_address, put_count, put_string};
+use super::flow::{Amount, SMALLEST_WINDOW};
 use super::frame::{
     Challenge, Frame, Hello, MAX_CHAIN, MAX_CLUSTER, MAX_HANDLER, MAX_INSTANCES, MAX_INTERFACE, MAX_MEMBERS,
-    MAX_NAME, MAX_NAMES, MAX_TEXT, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
-    RequestHead, SMALLEST_LIMIT, Welcome, kind,
+    MAX_NAME, MAX_NAMES, MAX_TEXT, Member, Members, NameEntry, Names, PIECE, Proof, Refuse, RefuseReason,
+    Request, RequestHead, SMALLEST_LIMIT, Welcome, Window, kind,
 };
-use super::watch;
+use super::{pieces, watch};
 
 /// The first bytes of every `Hello`.
 const MAGIC: [u8; 8] = *b"SKYHOLD\0";
@@ -35,6 +36,11 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Watch(_) => kind::WATCH,
         Frame::Unwatch { .. } => kind::UNWATCH,
         Frame::Down { .. } => kind::DOWN,
+        Frame::Window(_) => kind::WINDOW,
+        Frame::Credit { .. } => kind::CREDIT,
+        Frame::Gone { .. } => kind::GONE,
+        Frame::Piece { .. } => kind::PIECE,
+        Frame::Taken { .. } => kind::TAKEN,
         Frame::Ping { .. } => kind::PING,
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
@@ -60,6 +66,11 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Watch(_) => "watch",
         Frame::Unwatch { .. } => "unwatch",
         Frame::Down { .. } => "down",
+        Frame::Window(_) => "window",
+        Frame::Credit { .. } => "credit",
+        Frame::Gone { .. } => "gone",
+        Frame::Piece { .. } => "piece",
+        Frame::Taken { .. } => "taken",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
@@ -94,6 +105,18 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         Frame::Watch(frame) => watch::write_watch(frame, out),
         Frame::Unwatch { id, reason } => watch::write_unwatch(*id, reason.as_ref(), out),
         Frame::Down { id, reason } => watch::write_down(*id, reason, out),
+        Frame::Window(window) => write_window(window, out),
+        Frame::Credit { instance, totals } => {
+            out.put_u64_le(instance.0);
+            out.put_u64_le(totals.messages);
+            out.put_u64_le(totals.bytes);
+        }
+        Frame::Gone { instance } => out.put_u64_le(instance.0),
+        Frame::Piece { head, bytes } => {
+            pieces::put_fields(out, *head);
+            out.put_slice(bytes);
+        }
+        Frame::Taken { bytes } => out.put_u64_le(*bytes),
         Frame::Ping { token }
         | Frame::Pong { token }
         | Frame::NamesSync { token }
@@ -104,11 +127,11 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
     }
 }
 
-/// Reads all that follows the kind, to its end. Requests and replies are not for here: `frame::parse` reads them.
+/// Reads all that follows the kind, to its end. Requests, replies and pieces are not for here: `frame::parse` reads them.
 pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
     let fields = |frame| Fields::new(frame, bytes);
     let (frame, fields) = match kind {
-        // What follows the known fields of these two is a later version's.
+        // What follows the known fields of these, and of a window, is a later version's.
         kind::HELLO => return read_hello(&mut fields("hello")),
         kind::REFUSE => return read_refuse(&mut fields("refuse")),
         kind::CHALLENGE => whole(read_challenge, fields("challenge")),
@@ -119,6 +142,10 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::WATCH => whole(watch::read_watch, fields("watch")),
         kind::UNWATCH => whole(watch::read_unwatch, fields("unwatch")),
         kind::DOWN => whole(watch::read_down, fields("down")),
+        kind::WINDOW => return read_window(&mut fields("window")),
+        kind::CREDIT => whole(read_credit, fields("credit")),
+        kind::GONE => whole(|f| Ok(Frame::Gone { instance: InstanceId(f.u64("instance")?) }), fields("gone")),
+        kind::TAKEN => whole(|f| Ok(Frame::Taken { bytes: f.u64("bytes")? }), fields("taken")),
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
@@ -237,6 +264,10 @@ fn read_refuse(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
 const WANTS_REPLY: u8 = 0b01;
 /// A call chain follows the flags.
 const HAS_CHAIN: u8 = 0b10;
+/// It needs no credit: somebody in the chain waits for it, and holds up the mailbox that it would wait for.
+const AHEAD: u8 = 0b100;
+/// It is refused rather than that it waits for room.
+const IMPATIENT: u8 = 0b1000;
 
 /// Writes a request up to its payload.
 #[inline]
@@ -245,6 +276,12 @@ pub(super) fn write_head<C: AsRef<[ChainLink]>>(head: &RequestHead<C>, out: &mut
     let mut flags = if head.wants_reply { WANTS_REPLY } else { 0 };
     if !chain.is_empty() {
         flags |= HAS_CHAIN;
+    }
+    if head.is_ahead {
+        flags |= AHEAD;
+    }
+    if head.is_impatient {
+        flags |= IMPATIENT;
     }
     // One append of a known size is cheaper than six of which each looks for room.
     let mut fixed = [0; HEAD];
@@ -272,11 +309,16 @@ pub(super) fn read_head(fields: &mut Fields<'_>) -> Result<RequestHead, FrameErr
         millis => Some(Duration::from_millis(millis.into())),
     };
     let flags = fixed[28];
-    if flags & !(WANTS_REPLY | HAS_CHAIN) != 0 {
-        return Err(fields.wrong("flags", flags.into(), "0 to 3"));
+    if flags & !(WANTS_REPLY | HAS_CHAIN | AHEAD | IMPATIENT) != 0 {
+        return Err(fields.wrong("flags", flags.into(), "0 to 15"));
     }
+    let (wants_reply, is_ahead) = (flags & WANTS_REPLY != 0, flags & AHEAD != 0);
+    let is_impatient = flags & IMPATIENT != 0;
     let chain = if flags & HAS_CHAIN == 0 { vec![] } else { read_chain(fields)? };
-    Ok(RequestHead { id, instance, method, remaining, wants_reply: flags & WANTS_REPLY != 0, chain })
+    if is_ahead && chain.is_empty() {
+        return Err(fields.wrong("flags", flags.into(), "a chain where bit 2 is set"));
+    }
+    Ok(RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain })
 }
 
 /// The bytes of a request's fields up to its flags.
@@ -378,6 +420,33 @@ fn read_failure(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
         }
     };
     Ok(Frame::Failure { id, error: make(fields.string("detail", MAX_TEXT)?.into()) })
+}
+
+fn write_window(window: &Window, out: &mut BytesMut) {
+    out.put_u64_le(window.instance.messages);
+    out.put_u64_le(window.instance.bytes);
+    out.put_u64_le(window.pieces);
+}
+
+fn read_window(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
+    let least = |fields: &mut Fields<'_>, field, least: u64, expected| match fields.u64(field)? {
+        small if small < least => Err(fields.wrong(field, small, expected)),
+        enough => Ok(enough),
+    };
+    let Amount { messages, bytes } = SMALLEST_WINDOW;
+    Ok(Frame::Window(Window {
+        instance: Amount {
+            messages: least(fields, "messages", messages, "at least 16")?,
+            bytes: least(fields, "bytes", bytes, "at least 65536")?,
+        },
+        pieces: least(fields, "pieces", PIECE as u64, "at least 65536")?,
+    }))
+}
+
+fn read_credit(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
+    let instance = InstanceId(fields.u64("instance")?);
+    let totals = Amount { messages: fields.u64("messages")?, bytes: fields.u64("bytes")? };
+    Ok(Frame::Credit { instance, totals })
 }
 
 fn write_names(names: &Names, out: &mut BytesMut) {

@@ -1,26 +1,109 @@
 //! How a value becomes a payload and back. The only file that names the payload codec, bincode 2 through serde.
 //!
-//! Invariants: a failed encode leaves the buffer as it was; a decode consumes the whole payload or fails; no
-//! payload makes a decode reserve more than a bound.
+//! Invariants: an encode stops at its limit; a decode consumes the whole payload or fails; no payload makes a decode
+//! reserve more than a bound.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Appends the payload of `value` to `out`.
-///
-/// How large it may become is the frame's business: `frame::put_request` and `frame::put_reply` take the limit.
-///
-/// # Errors
-/// [`CodecError::Encode`] if the value's `Serialize` refuses, or describes itself in a way that the format cannot
-/// write. `out` is then as it was.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut BytesMut) -> Result<(), CodecError> {
-    let start = out.len();
-    let written = bincode::serde::encode_into_writer(value, Appender(out), bincode::config::standard());
-    written.map_err(|error| {
-        out.truncate(start);
-        CodecError::Encode(error.to_string())
-    })
+/// Where a payload is written: behind what a buffer holds already, and no further than a limit.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    out: &'a mut BytesMut,
+    /// How long all of it may become: `out`, and what was set apart.
+    most: usize,
+    apart: Option<&'a mut Apart>,
+}
+
+/// Long byte strings of a payload, which are shared instead of copied, and what stands before each.
+#[derive(Debug, Default)]
+pub(crate) struct Apart {
+    chunks: Vec<Bytes>,
+    length: usize,
+    /// What may be shared, should it come by.
+    known: Vec<Bytes>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Writes into `out`, which may become `most` bytes long.
+    pub(crate) fn new(out: &'a mut BytesMut, most: usize) -> Self {
+        Self { out, most, apart: None }
+    }
+
+    /// Writes into `out` and `apart`, which may become `most` bytes long together.
+    pub(crate) fn apart(out: &'a mut BytesMut, most: usize, apart: &'a mut Apart) -> Self {
+        Self { out, most, apart: Some(apart) }
+    }
+
+    /// Appends a value.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] if the value's `Serialize` refuses, or describes itself in a way that the format cannot
+    /// write; [`CodecError::TooLong`] above the limit. What was appended must then be taken back by whoever began.
+    pub fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        let most = self.most;
+        let mut writer = Writer { encoder: self, is_full: false };
+        let written = bincode::serde::encode_into_writer(value, &mut writer, bincode::config::standard());
+        let is_full = writer.is_full;
+        written.map(|_| ()).map_err(|error| {
+            if is_full { CodecError::TooLong { limit: most } } else { CodecError::Encode(error.to_string()) }
+        })
+    }
+
+    /// Appends bytes as they are.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLong`].
+    pub(crate) fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
+        if self.append(bytes) { Ok(()) } else { Err(CodecError::TooLong { limit: self.most }) }
+    }
+
+    /// Says that the value which follows may hold these bytes: then they are shared, if that saves a copy.
+    pub fn share(&mut self, bytes: &Bytes) {
+        if let Some(apart) = &mut self.apart
+            && bytes.len() >= SHARED
+        {
+            apart.known.push(bytes.clone());
+        }
+    }
+
+    /// `false` if it would become too long.
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        let apart = self.apart.as_ref().map_or(0, |apart| apart.length);
+        if self.out.len() + apart + bytes.len() > self.most {
+            return false;
+        }
+        if bytes.len() < SHARED || !self.append_shared(bytes) {
+            self.out.extend_from_slice(bytes);
+        }
+        true
+    }
+
+    /// `false` if nobody shares these bytes.
+    #[cold]
+    fn append_shared(&mut self, bytes: &[u8]) -> bool {
+        let Some(apart) = &mut self.apart else { return false };
+        let Some(known) = apart.known.iter().find(|known| std::ptr::eq(known.as_ref(), bytes)) else {
+            return false;
+        };
+        let known = known.clone();
+        let before = self.out.split().freeze();
+        apart.length += before.len() + known.len();
+        apart.chunks.extend([before, known]);
+        true
+    }
+}
+
+impl Apart {
+    /// All of it in order, with what stands behind the last.
+    pub(crate) fn into_chunks(self, rest: BytesMut) -> Vec<Bytes> {
+        let mut chunks = self.chunks;
+        chunks.push(rest.freeze());
+        chunks.retain(|chunk| !chunk.is_empty());
+        chunks
+    }
 }
 
 /// Reads a value from a payload, all of it.
@@ -55,10 +138,16 @@ fn decode_within<T: DeserializeOwned, const LIMIT: usize>(
 
 /// Why a payload could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CodecError {
+pub enum CodecError {
     /// The value does not encode.
     #[error("the value does not encode: {0}")]
     Encode(String),
+    /// The value is longer than it may be.
+    #[error("the value takes more than {limit} bytes")]
+    TooLong {
+        /// How long it may be, with what stands before it.
+        limit: usize,
+    },
     /// The payload is not a value of the expected type.
     #[error("the payload does not decode: {0}")]
     Decode(String),
@@ -67,15 +156,25 @@ pub(crate) enum CodecError {
     Trailing(usize),
 }
 
-/// Writes at the end of a buffer that grows. Saves the detour through `std::io::Write` and its error type.
-struct Appender<'a>(&'a mut BytesMut);
+/// What the codec writes into.
+struct Writer<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
+    is_full: bool,
+}
 
-impl bincode::enc::write::Writer for Appender<'_> {
+impl bincode::enc::write::Writer for &mut Writer<'_, '_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
+        if self.encoder.append(bytes) {
+            return Ok(());
+        }
+        self.is_full = true;
+        Err(bincode::error::EncodeError::UnexpectedEnd)
     }
 }
+
+/// From how many bytes on a byte string is shared rather than copied: below, a copy costs less than the bookkeeping.
+const SHARED: usize = 16 * 1024;
 
 /// The most bytes that a decode may claim for each byte of its payload. They are counted as the values take them in
 /// memory: a small number is one byte on the wire and up to sixteen in memory.
@@ -94,6 +193,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode<T: Serialize>(value: &T, out: &mut BytesMut) -> Result<(), CodecError> {
+        Encoder::new(out, usize::MAX).put(value)
+    }
 
     #[test]
     fn a_value_comes_back_as_it_was() {
@@ -114,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_refuses_leaves_the_buffer_as_it_was() {
+    fn a_value_that_refuses_says_why() {
         struct HalfWritten;
         impl Serialize for HalfWritten {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,10 +227,47 @@ mod tests {
                 Err(serde::ser::Error::custom("no more"))
             }
         }
-        let mut out = BytesMut::from(&b"before"[..]);
-        let error = encode(&HalfWritten, &mut out).unwrap_err();
+        let error = encode(&HalfWritten, &mut BytesMut::new()).unwrap_err();
         assert!(matches!(&error, CodecError::Encode(text) if text.contains("no more")), "{error}");
-        assert_eq!(&out[..], b"before");
+    }
+
+    #[test]
+    fn a_value_is_written_no_further_than_its_limit() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        assert_eq!(Encoder::new(&mut out, 10).put("abc"), Ok(()));
+        assert_eq!(Encoder::new(&mut out, 10).put("a"), Err(CodecError::TooLong { limit: 10 }));
+        assert_eq!(Encoder::new(&mut out, 11).put_bytes(b"ab"), Err(CodecError::TooLong { limit: 11 }));
+        assert!(out.len() <= 11);
+    }
+
+    #[test]
+    fn long_bytes_are_shared_and_the_payload_is_the_same() {
+        /// Bytes that are written as bytes.
+        struct Raw(Bytes);
+        impl Serialize for Raw {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(&self.0)
+            }
+        }
+        let long = Bytes::from(vec![7; SHARED]);
+        let short = Bytes::from(vec![8; SHARED - 1]);
+        let value = (1_u8, Raw(long.clone()), Raw(short.clone()), "end");
+        let mut copied = BytesMut::new();
+        encode(&value, &mut copied).unwrap();
+        let (mut out, mut apart) = (BytesMut::new(), Apart::default());
+        let mut encoder = Encoder::apart(&mut out, copied.len(), &mut apart);
+        encoder.share(&long);
+        encoder.share(&short);
+        assert_eq!(encoder.put(&value), Ok(()));
+        let chunks = apart.into_chunks(out);
+        assert_eq!(chunks.concat(), copied);
+        assert!(std::ptr::eq(chunks[1].as_ref(), long.as_ref()), "not a copy");
+        assert_eq!(chunks.len(), 3);
+
+        let (mut out, mut apart) = (BytesMut::new(), Apart::default());
+        let mut encoder = Encoder::apart(&mut out, copied.len() - 1, &mut apart);
+        encoder.share(&long);
+        assert!(matches!(encoder.put(&value), Err(CodecError::TooLong { .. })));
     }
 
     #[test]

@@ -1,16 +1,26 @@
 //! One stream's protocol, from its first byte to its last: the handshake, then frames both ways, then an end that
 //! has a reason.
 //!
+//! Where both sides have the feature `FLOW`, it counts what the peer sends to each instance, and puts the pieces of long
+//! messages together.
+//!
 //! Invariants: whatever the peer sends, and in whatever order, is either an event or a reason to close, never a
 //! panic; after `Closed` there is no event; a frame costs a push to a queue and nothing else.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
+
+use crate::id::InstanceId;
+
 use super::bodies;
-use super::frame::{Frame, FrameError, HANDSHAKE_LIMIT, Proof, Refuse, RefuseReason};
+use super::frame::{self, Frame, FrameError, HANDSHAKE_LIMIT, PIECE, Proof, Refuse, RefuseReason};
 use super::handshake::{AwaitAdmission, AwaitChallenge, AwaitHello, AwaitProof, AwaitWelcome};
+use super::inflow::Inflow;
 use super::liveness::{Due, Liveness};
+use super::pieces::PieceHead;
+use super::settings::FLOW;
 
 pub(crate) use super::event::{CloseReason, Event};
 pub(crate) use super::settings::{ConnectionConfig, PeerIdentity};
@@ -23,6 +33,8 @@ pub(crate) struct Connection {
     events: VecDeque<Event>,
     transmit: VecDeque<Frame>,
     next_token: u64,
+    /// Once established with a peer that has the feature `FLOW`.
+    inflow: Option<Inflow>,
 }
 
 #[derive(Debug)]
@@ -58,7 +70,14 @@ impl Connection {
 
     fn new(config: ConnectionConfig, phase: Phase, now: Instant) -> Self {
         let state = State::Handshake { phase, deadline: now + config.handshake_timeout };
-        Self { config, state, events: VecDeque::new(), transmit: VecDeque::new(), next_token: 1 }
+        Self {
+            config,
+            state,
+            events: VecDeque::new(),
+            transmit: VecDeque::new(),
+            next_token: 1,
+            inflow: None,
+        }
     }
 
     /// The largest frame to take from the peer now, in bytes: little until it is established. To be asked anew
@@ -66,6 +85,7 @@ impl Connection {
     #[inline]
     pub(crate) fn limit(&self) -> usize {
         match self.state {
+            State::Established(_) if self.inflow.is_some() => PIECE,
             State::Established(_) => self.config.max_frame() as usize,
             State::Handshake { .. } | State::Closed => HANDSHAKE_LIMIT,
         }
@@ -77,7 +97,7 @@ impl Connection {
         match &mut self.state {
             State::Established(liveness) => {
                 liveness.received(now);
-                self.handle_established(frame);
+                self.handle_established(now, frame);
             }
             State::Handshake { .. } => self.handle_handshake(now, frame),
             State::Closed => {}
@@ -90,6 +110,58 @@ impl Connection {
         if let State::Established(liveness) = &mut self.state {
             liveness.received(now);
         }
+    }
+
+    /// A piece has begun to come, of so many bytes.
+    pub(crate) fn handle_piece_begin(&mut self, now: Instant, head: PieceHead, length: usize) {
+        self.handle_part(now);
+        let begun = match &mut self.inflow {
+            Some(inflow) => inflow.begin_piece(head, length),
+            None => Err("a piece, although the feature was not agreed on".to_owned()),
+        };
+        if let Err(text) = begun {
+            self.break_off(text);
+        }
+    }
+
+    /// Where the bytes of the piece that has begun go. `None` if they are not wanted.
+    pub(crate) fn piece_bytes(&mut self) -> Option<&mut BytesMut> {
+        self.inflow.as_mut()?.piece_bytes()
+    }
+
+    /// The piece that has begun has come to its end.
+    pub(crate) fn handle_piece_end(&mut self, now: Instant) {
+        self.handle_part(now);
+        let Some(message) = self.inflow.as_mut().and_then(Inflow::end_piece) else { return };
+        match frame::parse_long(message) {
+            Ok(frame) => self.handle_frame(now, frame),
+            Err(error) => self.break_off(error.to_string()),
+        }
+    }
+
+    /// Whether pieces of messages have come, and more are to come.
+    pub(crate) fn has_pieces_to_come(&self) -> bool {
+        self.inflow.as_ref().is_some_and(Inflow::has_open)
+    }
+
+    /// A request has left the connection: into its mailbox, or it was answered.
+    #[inline]
+    pub(crate) fn consumed(&mut self, instance: InstanceId, bytes: usize) {
+        if let Some(inflow) = &mut self.inflow {
+            inflow.consumed(instance, bytes);
+        }
+    }
+
+    /// An instance does not run here, or no longer.
+    pub(crate) fn gone(&mut self, instance: InstanceId) {
+        if let Some(inflow) = &mut self.inflow {
+            inflow.gone(instance);
+        }
+    }
+
+    /// The instances here to which the peer has sent something, as far as that is counted.
+    pub(crate) fn addressed(&self) -> impl Iterator<Item = InstanceId> {
+        self.inflow.iter().flat_map(Inflow::addressed)
     }
 
     /// What has come is not a frame.
@@ -158,7 +230,12 @@ impl Connection {
     /// The next frame to send.
     #[must_use]
     pub(crate) fn poll_transmit(&mut self) -> Option<Frame> {
-        self.transmit.pop_front()
+        let next = self.transmit.pop_front();
+        // What one side grants the other is worth nothing after the end.
+        next.or_else(|| match self.state {
+            State::Established(_) => self.inflow.as_mut()?.poll_transmit(),
+            State::Handshake { .. } | State::Closed => None,
+        })
     }
 
     /// The next thing that has happened.
@@ -178,9 +255,16 @@ impl Connection {
     }
 
     #[inline]
-    fn handle_established(&mut self, frame: Frame) {
+    fn handle_established(&mut self, now: Instant, frame: Frame) {
         let event = match frame {
-            Frame::Request(request) => Event::Request(request),
+            Frame::Request(request) => {
+                if let Some(inflow) = &mut self.inflow
+                    && let Err(text) = inflow.request(&request)
+                {
+                    return self.break_off(text);
+                }
+                Event::Request(request)
+            }
             Frame::Reply { id, payload } => Event::Reply { id, payload },
             Frame::Failure { id, error } => Event::Failure { id, error },
             Frame::Cancel { id } => Event::Cancel { id },
@@ -191,6 +275,17 @@ impl Connection {
             Frame::Members(members) => Event::Members(members),
             Frame::NamesSync { token } => Event::NamesSync { token },
             Frame::NamesSynced { token } => Event::NamesSynced { token },
+            Frame::Piece { head, bytes } => return self.handle_piece(now, head, &bytes),
+            Frame::Window(_) | Frame::Credit { .. } | Frame::Gone { .. } | Frame::Taken { .. }
+                if self.inflow.is_none() =>
+            {
+                let text = format!("{} frame, although the feature was not agreed on", bodies::name(&frame));
+                return self.break_off(text);
+            }
+            Frame::Window(window) => Event::Window(window),
+            Frame::Credit { instance, totals } => Event::Credit { instance, totals },
+            Frame::Gone { instance } => Event::Gone { instance },
+            Frame::Taken { bytes } => Event::Taken { bytes },
             Frame::Ping { token } => return self.send_control(Frame::Pong { token }),
             // That it came is all that it says, and that is noted.
             Frame::Pong { .. } => return,
@@ -207,6 +302,15 @@ impl Connection {
             }
         };
         self.events.push_back(event);
+    }
+
+    /// A piece that has come whole.
+    fn handle_piece(&mut self, now: Instant, head: PieceHead, bytes: &Bytes) {
+        self.handle_piece_begin(now, head, bytes.len());
+        if let Some(place) = self.piece_bytes() {
+            place.extend_from_slice(bytes);
+            self.handle_piece_end(now);
+        }
     }
 
     fn handle_handshake(&mut self, now: Instant, frame: Frame) {
@@ -243,6 +347,10 @@ impl Connection {
 
     fn establish(&mut self, now: Instant, peer: PeerIdentity) {
         self.state = State::Established(Liveness::new(self.config.heartbeat, self.config.silence, now));
+        if peer.features & FLOW != 0 {
+            self.transmit.push_back(Frame::Window(self.config.window));
+            self.inflow = Some(Inflow::new(self.config.window, self.config.max_frame() as usize));
+        }
         self.events.push_back(Event::Established(peer));
     }
 

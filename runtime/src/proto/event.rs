@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use crate::error::CallError;
 use crate::event::StopReason;
-use crate::id::RequestId;
+use crate::id::{InstanceId, RequestId};
 
-use super::frame::{Members, Names, Request};
+use super::flow::Amount;
+use super::frame::{Members, Names, Request, Window};
 use super::refuse::{OneLine, Refuse};
 use super::settings::PeerIdentity;
 use super::watch::Watch;
@@ -59,6 +60,25 @@ pub(crate) enum Event {
         id: u64,
         /// Why it ended.
         reason: StopReason,
+    },
+    /// How much the peer takes ahead.
+    Window(Window),
+    /// This side may send to an instance of the peer up to these totals.
+    Credit {
+        /// The instance.
+        instance: InstanceId,
+        /// Counted from the connection's beginning.
+        totals: Amount,
+    },
+    /// The peer does not run an instance any more.
+    Gone {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// The peer has taken so many bytes of pieces, counted from the connection's beginning.
+    Taken {
+        /// How many.
+        bytes: u64,
     },
     /// Which names the peer runs.
     Names(Names),

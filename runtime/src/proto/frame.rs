@@ -7,18 +7,21 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::{CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId};
 
 use super::bodies;
-use super::codec::CodecError;
 use super::fields::Fields;
+use super::flow::Amount;
+use super::pieces::{self, PieceHead};
+use super::put::Unfinished;
 use super::watch::Watch;
 
 pub(crate) use super::fields::FrameError;
+pub(crate) use super::put::{PutError, long_reply, long_request, put_failure, put_reply, put_request};
 pub(crate) use super::refuse::{Refuse, RefuseReason};
 
 /// One unit of the wire.
@@ -70,6 +73,32 @@ pub(crate) enum Frame {
         id: u64,
         /// Why it ended.
         reason: StopReason,
+    },
+    /// How much the sender takes ahead: the first frame of each side where both have the feature `flow`.
+    Window(Window),
+    /// The receiver may send to an instance up to these totals.
+    Credit {
+        /// The instance.
+        instance: InstanceId,
+        /// Counted from the connection's beginning.
+        totals: Amount,
+    },
+    /// An instance to which the receiver has sent something does not run any more.
+    Gone {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// A part of a long message.
+    Piece {
+        /// Which, and how long that is.
+        head: PieceHead,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// So many bytes of pieces have been taken off the stream, counted from the connection's beginning.
+    Taken {
+        /// How many.
+        bytes: u64,
     },
     /// Are you there?
     Ping {
@@ -184,8 +213,21 @@ pub(crate) struct RequestHead<C = Vec<ChainLink>> {
     pub(crate) remaining: Option<Duration>,
     /// Whether the sender waits for a reply.
     pub(crate) wants_reply: bool,
+    /// Whether it needs no credit, because its receiver is in the chain and waits for it.
+    pub(crate) is_ahead: bool,
+    /// Whether it is to be refused if there is no room for it: its sender knows another instance.
+    pub(crate) is_impatient: bool,
     /// The callers that wait for this request, the first caller first. The [`MAX_CHAIN`] latest are written.
     pub(crate) chain: C,
+}
+
+/// How much one side takes ahead of what it has dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// For each instance.
+    pub(crate) instance: Amount,
+    /// Bytes of pieces on the whole connection.
+    pub(crate) pieces: u64,
 }
 
 /// Which names the sender runs.
@@ -252,6 +294,13 @@ pub(crate) fn parse(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>
                 let payload = take(buffer, end, payload);
                 return Ok(Some(Frame::Reply { id, payload }));
             }
+            kind::PIECE => {
+                let mut fields = Fields::new("piece", &buffer[LENGTH + 1..end]);
+                let head = pieces::read_fields(&mut fields)?;
+                let bytes = fields.rest().len();
+                let bytes = take(buffer, end, bytes);
+                return Ok(Some(Frame::Piece { head, bytes }));
+            }
             FIRST_SKIPPED.. if !kind::MAY_BE_SKIPPED.contains(&kind) => buffer.advance(end),
             _ => {
                 let frame = bodies::read(kind, &buffer[LENGTH + 1..end])?;
@@ -290,14 +339,71 @@ fn take(buffer: &mut BytesMut, end: usize, payload: usize) -> Bytes {
     if payload == 0 { Bytes::new() } else { buffer.split_to(payload).freeze() }
 }
 
+/// Takes the beginning of a piece off the front of `buffer`, with those of its bytes that are there, if more are to
+/// come: so that they need not go through `buffer`. `None` if the front is something else, or not clear yet.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn begin_piece(buffer: &mut BytesMut, limit: usize) -> Result<Option<Begun>, FrameError> {
+    let Some(end) = buffer.first_chunk::<LENGTH>().map(|size| LENGTH + u32::from_le_bytes(*size) as usize)
+    else {
+        return Ok(None);
+    };
+    if end > LENGTH + limit || end <= buffer.len() || buffer.get(LENGTH) != Some(&kind::PIECE) {
+        return Ok(None);
+    }
+    let mut fields = Fields::new("piece", &buffer[LENGTH + 1..]);
+    let before = fields.rest().len();
+    let Ok(head) = pieces::read_fields(&mut fields) else { return Ok(None) }; // it may have come in part
+    let taken = before - fields.rest().len();
+    let Some(length) = (end - LENGTH - 1).checked_sub(taken) else { return Ok(None) };
+    buffer.advance(LENGTH + 1 + taken);
+    let part = buffer.split();
+    let missing = length - part.len();
+    Ok(Some(Begun { head, length, part, missing }))
+}
+
+/// A piece of which a part is yet to come.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) head: PieceHead,
+    /// How many bytes it has.
+    pub(crate) length: usize,
+    /// Those that are there.
+    pub(crate) part: BytesMut,
+    /// How many are not.
+    pub(crate) missing: usize,
+}
+
+/// Reads a long message whose pieces have all come: a frame without its length.
+///
+/// # Errors
+/// As [`parse`]. Only requests and replies come in pieces.
+pub(crate) fn parse_long(message: Bytes) -> Result<Frame, FrameError> {
+    let (kind, body) = message.split_first().ok_or(FrameError::Empty)?;
+    match *kind {
+        kind::REQUEST => {
+            let mut fields = Fields::new("request", body);
+            let head = bodies::read_head(&mut fields)?;
+            let payload = message.slice(message.len() - fields.rest().len()..);
+            Ok(Frame::Request(Request { head, payload }))
+        }
+        kind::REPLY => {
+            let mut fields = Fields::new("reply", body);
+            let id = RequestId(fields.u64("id")?);
+            let payload = message.slice(message.len() - fields.rest().len()..);
+            Ok(Frame::Reply { id, payload })
+        }
+        other => Err(FrameError::UnknownKind(other)),
+    }
+}
+
 impl Frame {
     /// Appends the frame to `out`. The writer answers for its size; strings and lists are cut to their limits.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         let frame = Unfinished::begin(out, bodies::kind(self));
         bodies::write(self, frame.out);
-        // No frame that is written here comes near the four gigabytes at which a length would not fit: lists
-        // and strings have limits, and a payload has been through `parse` or is a test's.
-        let _ = frame.finish(u32::MAX as usize);
+        frame.finish();
     }
 }
 
@@ -331,96 +437,6 @@ impl Members {
     }
 }
 
-/// Appends a request whose payload `payload` appends in place.
-///
-/// # Errors
-/// What `payload` says, or [`PutError::TooLarge`]. `out` is then as it was; also if `payload` panics.
-pub(crate) fn put_request<C: AsRef<[ChainLink]>>(
-    out: &mut BytesMut,
-    head: &RequestHead<C>,
-    limit: usize,
-    payload: impl FnOnce(&mut BytesMut) -> Result<(), CodecError>,
-) -> Result<(), PutError> {
-    let frame = Unfinished::begin(out, kind::REQUEST);
-    bodies::write_head(head, frame.out);
-    payload(frame.out)?;
-    frame.finish(limit)
-}
-
-/// Appends a reply whose payload `payload` appends in place.
-///
-/// # Errors
-/// As [`put_request`].
-pub(crate) fn put_reply(
-    out: &mut BytesMut,
-    id: RequestId,
-    limit: usize,
-    payload: impl FnOnce(&mut BytesMut) -> Result<(), CodecError>,
-) -> Result<(), PutError> {
-    let frame = Unfinished::begin(out, kind::REPLY);
-    frame.out.put_u64_le(id.0);
-    payload(frame.out)?;
-    frame.finish(limit)
-}
-
-/// Appends the answer that there is no result. It is small, whatever the error.
-pub(crate) fn put_failure(out: &mut BytesMut, id: RequestId, error: &CallError) {
-    let frame = Unfinished::begin(out, kind::FAILURE);
-    bodies::write_failure(id, error, frame.out);
-    // A failure's text and chain have limits far below four gigabytes.
-    let _ = frame.finish(u32::MAX as usize);
-}
-
-/// Why a frame was not written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PutError {
-    /// The payload does not encode.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// The frame is larger than the limit.
-    #[error("frame of {size} bytes, the limit is {limit}")]
-    TooLarge {
-        /// Its length, without the length field.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
-}
-
-/// A frame that is being written. Dropped before it is finished, as in a panic, it is taken back.
-struct Unfinished<'a> {
-    out: &'a mut BytesMut,
-    start: usize,
-}
-
-impl<'a> Unfinished<'a> {
-    #[inline]
-    fn begin(out: &'a mut BytesMut, kind: u8) -> Self {
-        let start = out.len();
-        out.put_slice(&[0, 0, 0, 0, kind]);
-        Self { out, start }
-    }
-
-    #[inline]
-    fn finish(mut self, limit: usize) -> Result<(), PutError> {
-        let size = self.out.len() - self.start - LENGTH;
-        let length = match u32::try_from(size) {
-            Ok(length) if size <= limit => length,
-            _ => return Err(PutError::TooLarge { size, limit }),
-        };
-        self.out[self.start..self.start + LENGTH].copy_from_slice(&length.to_le_bytes());
-        self.start = self.out.len(); // From here on there is nothing to take back.
-        Ok(())
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.out.truncate(self.start);
-    }
-}
-
 /// The kinds of frames. A number is never given another meaning.
 pub(super) mod kind {
     pub(crate) const HELLO: u8 = 0x01;
@@ -432,9 +448,14 @@ pub(super) mod kind {
     pub(crate) const REPLY: u8 = 0x11;
     pub(crate) const FAILURE: u8 = 0x12;
     pub(crate) const CANCEL: u8 = 0x13;
+    pub(crate) const CREDIT: u8 = 0x14;
+    pub(crate) const GONE: u8 = 0x15;
+    pub(crate) const WINDOW: u8 = 0x16;
+    pub(crate) const PIECE: u8 = 0x17;
     pub(crate) const WATCH: u8 = 0x18;
     pub(crate) const UNWATCH: u8 = 0x19;
     pub(crate) const DOWN: u8 = 0x1A;
+    pub(crate) const TAKEN: u8 = 0x1B;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
     pub(crate) const NAMES: u8 = 0x30;
@@ -451,10 +472,13 @@ pub(super) mod kind {
 const FIRST_SKIPPED: u8 = 0x80;
 
 /// The bytes of the length field.
-const LENGTH: usize = 4;
+pub(super) const LENGTH: usize = 4;
 
-/// How much is reserved at once for a frame of which less has arrived.
-const RESERVE: usize = 64 * 1024;
+/// How much is reserved at once for a frame, or a long message, of which less has arrived.
+pub(super) const RESERVE: usize = 64 * 1024;
+
+/// The longest frame that is written whole where both sides have the feature `pieces`, without its length, in bytes.
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// The frame limit until a connection is established, in bytes: no stranger needs more.
 pub(crate) const HANDSHAKE_LIMIT: usize = 4096;

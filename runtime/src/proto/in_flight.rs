@@ -39,6 +39,11 @@ impl<T> InFlight<T> {
         self.waiting.insert(id.0, request);
     }
 
+    /// A request that waits.
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut T> {
+        self.waiting.get_mut(&id.0)
+    }
+
     /// Takes a request out; `None` if it does not wait, whatever number a peer has made up.
     pub(crate) fn remove(&mut self, id: RequestId) -> Option<T> {
         self.waiting.remove(&id.0)
@@ -50,10 +55,10 @@ impl<T> InFlight<T> {
     }
 
     /// Takes all out, the oldest first.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (RequestId, T)> + use<T> {
         let mut all: Vec<(u64, T)> = self.waiting.drain().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
-        all.into_iter().map(|(_, request)| request)
+        all.into_iter().map(|(id, request)| (RequestId(id), request))
     }
 }
 
@@ -131,7 +136,7 @@ mod tests {
                     3 => prop_assert_eq!(table.remove(RequestId(number)), model.remove(&number)),
                     _ if number == 0 => {
                         let all: Vec<u64> = std::mem::take(&mut model).into_values().collect();
-                        prop_assert_eq!(table.drain().collect::<Vec<_>>(), all);
+                        prop_assert_eq!(table.drain().map(|(_, request)| request).collect::<Vec<_>>(), all);
                     }
                     _ => prop_assert_eq!(table.remove(RequestId(u64::MAX - number)), None),
                 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 
-use crate::id::RequestId;
+use crate::id::{InstanceId, RequestId};
 
 /// The requests of one peer on one connection that have begun or are queued here.
 ///
@@ -17,8 +17,9 @@ pub(crate) struct Inbound {
     max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
+    instance: InstanceId,
     cancelled: bool,
     waker: Option<Waker>,
 }
@@ -31,14 +32,14 @@ impl Inbound {
 
     /// Takes a request in.
     #[must_use]
-    pub(crate) fn insert(&mut self, id: RequestId) -> Insert {
+    pub(crate) fn insert(&mut self, id: RequestId, instance: InstanceId) -> Insert {
         if self.requests.contains_key(&id.0) {
             return Insert::Duplicate;
         }
         if self.requests.len() >= self.max {
             return Insert::Full;
         }
-        self.requests.insert(id.0, Entry::default());
+        self.requests.insert(id.0, Entry { instance, cancelled: false, waker: None });
         Insert::New
     }
 
@@ -74,9 +75,10 @@ impl Inbound {
         entry.cancelled
     }
 
-    /// Takes a request out because it has its answer, or never will. `true` if the peer waits for that answer.
-    pub(crate) fn finish(&mut self, id: RequestId) -> bool {
-        self.requests.remove(&id.0).is_some_and(|entry| !entry.cancelled)
+    /// Takes a request out because it has its answer, or never will. Gives the instance that it was for, if the peer waits
+    /// for that answer.
+    pub(crate) fn finish(&mut self, id: RequestId) -> Option<InstanceId> {
+        self.requests.remove(&id.0).filter(|entry| !entry.cancelled).map(|entry| entry.instance)
     }
 
     /// Cancels everything, because the connection has ended, and gives out all wakers.
@@ -128,6 +130,8 @@ mod tests {
 
     use super::*;
 
+    const X: InstanceId = InstanceId(1);
+
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -142,7 +146,7 @@ mod tests {
         let (first, last) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let mut table = Inbound::new(8);
         let id = RequestId(7);
-        assert_eq!(table.insert(id), Insert::New);
+        assert_eq!(table.insert(id, X), Insert::New);
         assert!(!table.register(id, &Waker::from(first.clone())));
         assert!(!table.register(id, &Waker::from(last.clone())));
         let CancelOutcome::Cancelled(Some(waker)) = table.cancel(id) else { panic!("nobody to wake") };
@@ -156,7 +160,7 @@ mod tests {
     fn the_end_of_a_connection_cancels_everything() {
         let mut table = Inbound::new(8);
         for id in 1..=3 {
-            assert_eq!(table.insert(RequestId(id)), Insert::New);
+            assert_eq!(table.insert(RequestId(id), X), Insert::New);
         }
         assert!(!table.register(RequestId(2), Waker::noop()));
         assert_eq!(table.cancel_all().len(), 1);
@@ -180,7 +184,7 @@ mod tests {
                             model.insert(number, false);
                             Insert::New
                         };
-                        prop_assert_eq!(table.insert(id), expected);
+                        prop_assert_eq!(table.insert(id, X), expected);
                     }
                     1 => {
                         let found = match table.cancel(id) {
@@ -190,7 +194,7 @@ mod tests {
                         };
                         prop_assert_eq!(found, model.get_mut(&number).map(|c| std::mem::replace(c, true)));
                     }
-                    2 => prop_assert_eq!(table.finish(id), model.remove(&number) == Some(false)),
+                    2 => prop_assert_eq!(table.finish(id).is_some(), model.remove(&number) == Some(false)),
                     _ => prop_assert_eq!(
                         table.register(id, Waker::noop()),
                         model.get(&number).copied().unwrap_or(false)

@@ -14,6 +14,10 @@
 //! | `refuse`, `event` | why there is no connection; what a connection tells its driver |
 //! | `connection` | one stream's protocol from its first byte to its last |
 //! | `in_flight`, `inbound` | requests that wait for a reply: ours; the peer's |
+//! | `flow`, `inflow` | credit: how much may be sent to one instance; what comes in, as far as it is counted |
+//! | `lanes`, `outgoing` | what goes out, in which order; the bytes that the socket takes next |
+//! | `pieces` | long messages, and how they become whole again |
+//! | `put` | frames whose payload is encoded in place |
 //!
 //! # The order in which a driver drains a core
 //!
@@ -36,11 +40,17 @@ pub(crate) mod codec;
 pub(crate) mod connection;
 mod event;
 mod fields;
+pub(crate) mod flow;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod in_flight;
 pub(crate) mod inbound;
+mod inflow;
+pub(crate) mod lanes;
 mod liveness;
+pub(crate) mod outgoing;
+pub(crate) mod pieces;
+pub(crate) mod put;
 mod refuse;
 pub(crate) mod settings;
 pub(crate) mod survivor;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::config::Secret;
 use crate::id::{Incarnation, NodeId};
 
-use super::frame::SMALLEST_LIMIT;
+use super::flow::Amount;
+use super::frame::{SMALLEST_LIMIT, Window};
 
 /// What a connection is given.
 #[derive(Debug, Clone)]
@@ -29,8 +30,10 @@ pub(crate) struct ConnectionConfig {
     /// After how long a silence the connection is given up.
     pub(crate) silence: Duration,
     /// The largest frame that is taken once the connection is established, in bytes. What is below
-    /// [`SMALLEST_LIMIT`] counts as that.
+    /// [`SMALLEST_LIMIT`] counts as that. Where both sides have the feature [`FLOW`] it is the longest message.
     pub(crate) max_frame: usize,
+    /// What is taken ahead.
+    pub(crate) window: Window,
 }
 
 impl ConnectionConfig {
@@ -46,6 +49,7 @@ impl ConnectionConfig {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             max_frame: DEFAULT_MAX_FRAME,
+            window: DEFAULT_WINDOW,
         }
     }
 
@@ -103,8 +107,31 @@ pub(crate) fn dial_of(nonce: &[u8; 32]) -> u64 {
 /// The versions that this code speaks.
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
-/// The features that this code has: none yet.
-pub(crate) const FEATURES: u64 = 0;
+/// The features that this code has.
+pub(crate) const FEATURES: u64 = FLOW;
+
+/// Credit for each instance, and long messages in pieces.
+pub(crate) const FLOW: u64 = 1 << 0;
+
+/// What is taken ahead, unless set otherwise.
+pub(crate) const DEFAULT_WINDOW: Window =
+    Window { instance: Amount { messages: 4096, bytes: 4 << 20 }, pieces: 1 << 20 };
 
 /// The largest frame, in bytes, unless set otherwise: room for a payload of one mebibyte.
 pub(crate) const DEFAULT_MAX_FRAME: usize = (1 << 20) + 64 * 1024;
+
+#[cfg(test)]
+impl PeerIdentity {
+    /// A peer of this code's own version, in its first life.
+    pub(crate) fn of(node: &str) -> Self {
+        Self {
+            node: NodeId::new(node).unwrap(),
+            incarnation: Incarnation(1),
+            listen: None,
+            version: 1,
+            features: FEATURES,
+            max_frame: DEFAULT_MAX_FRAME,
+            dial: 1,
+        }
+    }
+}

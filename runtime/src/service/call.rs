@@ -77,7 +77,8 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let inherited = context::inherited();
         let now = handle.host().deadlines.now();
         let deadline = deadline(now, timeout, &handle, &inherited);
-        let delivery = Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain };
+        let delivery =
+            Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain, is_impatient: false };
         match outbound::attempt(&handle, message, &delivery, &mut Refusals::default()) {
             Attempt::Done(_) => Ok(()),
             Attempt::Full(waiting_room) => Err(waiting_room.overloaded()),
@@ -281,7 +282,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
     /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
     #[inline(never)] // most calls have no need of it
     fn attempt(&mut self, message: M, deadline: Tick, chain: Chain) -> Option<Outcome<R>> {
-        let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain };
+        let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain, is_impatient: false };
         match outbound::attempt(&self.handle, message, &delivery, &mut self.refusals) {
             Attempt::Done(sent) => return self.sent(sent),
             Attempt::Full(room) => self.state = State::Room(room),

@@ -10,32 +10,40 @@ use std::time::{Duration, Instant};
 use crate::error::{CallError, ChainLink};
 use crate::event::{DeadLetterReason, Phase};
 use crate::id::MethodId;
-use crate::port::Link;
+use crate::port::{Intake, Link};
 use crate::proto::frame::{Request, RequestHead};
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Decoder, Envelope, Message, Meta, Method, WireMessage, signature_salt};
+use crate::service::parking::Parking;
 use crate::service::reply::ReplyPath;
 
 /// An instance that can be reached over the network.
 pub(crate) trait Deliver: Send + Sync + fmt::Debug {
     /// Takes a request in.
-    fn deliver(&self, link: &Arc<Link>, request: Request, now: Instant);
+    fn deliver(self: Arc<Self>, link: &Arc<Link>, request: Request, now: Instant) -> Intake;
 }
 
 /// How little time a request has left for the clock to be read once more after its arguments were.
 const HURRIED: Duration = Duration::from_secs(10);
 
+/// From how many bytes on arguments are not read by the connection's driver: others wait for that one.
+const LONG: usize = 64 * 1024;
+
 /// Makes the erased form of an instance whose messages can cross the wire.
 pub(crate) fn reachable<M: WireMessage>(local: &Arc<Local<M>>) -> Arc<dyn Deliver> {
-    Arc::new(Reachable { local: Arc::clone(local), salt: signature_salt::<M>() })
+    let parked = Parking::default();
+    Arc::new(Reachable { local: Arc::clone(local), salt: signature_salt::<M>(), parked })
 }
 
-struct Reachable<M> {
-    local: Arc<Local<M>>,
+/// An instance as the connections see it.
+pub(super) struct Reachable<M> {
+    pub(super) local: Arc<Local<M>>,
     salt: u32,
+    /// What has come and found no room.
+    pub(super) parked: Parking<M>,
 }
 
 impl<M> fmt::Debug for Reachable<M> {
@@ -45,27 +53,12 @@ impl<M> fmt::Debug for Reachable<M> {
 }
 
 impl<M: WireMessage> Deliver for Reachable<M> {
-    fn deliver(&self, link: &Arc<Link>, request: Request, now: Instant) {
-        let Request { head, payload } = request;
-        let answer = Answer { link, head: &head, local: &self.local };
+    fn deliver(self: Arc<Self>, link: &Arc<Link>, request: Request, now: Instant) -> Intake {
+        let head = &request.head;
+        let answer = Answer { link, head, local: &self.local };
         let Some(method) = self.method(head.method) else {
-            return answer.refuse(&self.unknown(head.method), DeadLetterReason::Undecodable);
-        };
-        let path = head.wants_reply.then(|| (Arc::clone(link), head.id));
-        // A `Deserialize` of the user's may panic: that is one request's matter, not the connection's.
-        let decode = || M::decode(head.method.name, Decoder::new(&payload), ReplyPath(path));
-        let message = match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(message)) => message,
-            Ok(Err(error)) => {
-                let detail = format!("the arguments of `{}`: {error}", name::<M>(method));
-                return answer.refuse(&CallError::Codec(detail.into()), DeadLetterReason::Undecodable);
-            }
-            Err(panic) => {
-                let text = panic_message(&*panic);
-                let detail =
-                    format!("the arguments of `{}` panicked in `Deserialize`: {text}", name::<M>(method));
-                return answer.refuse(&CallError::Codec(detail.into()), DeadLetterReason::Undecodable);
-            }
+            answer.refuse(&self.unknown(head.method), DeadLetterReason::Undecodable);
+            return Intake::Done;
         };
         let chain = Chain::from_wire(head.chain.clone());
         let circle = chain.circle(self.local.address(), method.is_exclusive());
@@ -75,45 +68,123 @@ impl<M: WireMessage> Deliver for Reachable<M> {
                 handler: name::<M>(method).into(),
                 exclusive: method.is_exclusive(),
             };
-            return answer.fail(&CallError::Deadlock(chain.describe(callee)));
+            answer.fail(&CallError::Deadlock(chain.describe(callee)));
+            return Intake::Done;
         }
+        let is_reentrant = head.wants_reply && circle == Circle::Reentrant;
+        let (is_long, is_impatient) = (request.payload.len() > LONG, head.is_impatient);
+        let arrival = Arrival { link: Arc::clone(link), request, method, chain, now };
+        if !is_reentrant && link.has_flow() {
+            let others_wait = self.parked.has(link.peer());
+            if others_wait && is_impatient {
+                arrival.answer(&self.local).refuse(&self.local.full(), DeadLetterReason::Overloaded);
+                return Intake::Done;
+            }
+            if is_long || others_wait {
+                self.park(arrival.into());
+                return Intake::Waits;
+            }
+        }
+        let Some(envelope) = self.read(&arrival) else { return Intake::Done };
+        let taken =
+            if is_reentrant { self.local.push_reentrant(envelope) } else { self.local.try_send(envelope) };
+        match taken {
+            Ok(()) => Intake::Done,
+            Err(Refused::Full(envelope))
+                if !is_reentrant && !is_impatient && link.has_flow() && self.local.waits_for_room() =>
+            {
+                self.park(arrival.with(envelope));
+                Intake::Waits
+            }
+            Err(refused) => {
+                self.refuse(&arrival, refused);
+                Intake::Done
+            }
+        }
+    }
+}
+
+/// A request that has come for a method that there is.
+pub(super) struct Arrival {
+    pub(super) link: Arc<Link>,
+    pub(super) request: Request,
+    method: &'static Method,
+    chain: Chain,
+    now: Instant,
+}
+
+impl Arrival {
+    fn answer<'a, M>(&'a self, local: &'a Local<M>) -> Answer<'a, M> {
+        Answer { link: &self.link, head: &self.request.head, local }
+    }
+
+    /// `service.method`, for errors.
+    pub(super) fn handler<M: Message>(&self) -> String {
+        name::<M>(self.method)
+    }
+}
+
+impl<M: WireMessage> Reachable<M> {
+    /// Reads the arguments. `None` if the request is refused, and answered.
+    pub(super) fn read(&self, arrival: &Arrival) -> Option<Envelope<M>> {
+        let Arrival { link, request, method, chain, now } = arrival;
+        let head = &request.head;
+        let answer = Answer { link, head, local: &self.local };
+        let path = head.wants_reply.then(|| (Arc::clone(link), head.id));
+        // A `Deserialize` of the user's may panic: that is one request's matter, not the connection's.
+        let decode = || M::decode(head.method.name, Decoder::new(&request.payload), ReplyPath(path));
+        let message = match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(Ok(message)) => message,
+            Ok(Err(error)) => {
+                let detail = format!("the arguments of `{}`: {error}", name::<M>(method));
+                answer.refuse(&CallError::Codec(detail.into()), DeadLetterReason::Undecodable);
+                return None;
+            }
+            Err(panic) => {
+                let text = panic_message(&*panic);
+                let detail =
+                    format!("the arguments of `{}` panicked in `Deserialize`: {text}", name::<M>(method));
+                answer.refuse(&CallError::Codec(detail.into()), DeadLetterReason::Undecodable);
+                return None;
+            }
+        };
         let deadlines = &self.local.host().deadlines;
-        let arrived = deadlines.tick(now);
-        let deadline = head.remaining.map(|remaining| arrived.after(remaining));
+        let deadline = head.remaining.map(|remaining| deadlines.tick(*now).after(remaining));
         // Long arguments take their time. Nobody reads the clock for those who have a lot of it.
         if head.remaining.is_some_and(|remaining| remaining <= HURRIED)
             && deadline.is_some_and(|deadline| deadline <= deadlines.now())
         {
             self.local.host().count_expired(Phase::Receive);
             let detail = format!("the deadline of `{}` passed while it was read", name::<M>(method));
-            return answer.refuse(&CallError::Expired(detail.into()), DeadLetterReason::Expired);
+            answer.refuse(&CallError::Expired(detail.into()), DeadLetterReason::Expired);
+            return None;
         }
-        if circle == Circle::None
-            && let Some(error) = deadline.and_then(|deadline| self.local.hopeless(method, deadline))
+        let in_circle = chain.circle(self.local.address(), method.is_exclusive()) != Circle::None;
+        if !in_circle && let Some(error) = deadline.and_then(|deadline| self.local.hopeless(method, deadline))
         {
-            return answer.refuse(&error, DeadLetterReason::Overloaded);
+            answer.refuse(&error, DeadLetterReason::Overloaded);
+            return None;
         }
-        let meta = Meta { deadline, chain, caller: Caller::Peer(Arc::clone(link)) };
-        let envelope = Envelope { message, meta };
-        let taken = if head.wants_reply && circle == Circle::Reentrant {
-            self.local.push_reentrant(envelope)
-        } else {
-            self.local.try_send(envelope)
-        };
-        match taken {
-            Ok(()) => {}
-            // The answer goes first: what the dropped message answers then comes too late.
-            Err(Refused::Full(_envelope)) => {
-                answer.refuse(&self.local.full(), DeadLetterReason::Overloaded);
-            }
-            Err(Refused::Closed(_envelope)) => {
-                answer.refuse(&self.local.core().stopped_error(), DeadLetterReason::Stopped);
-            }
+        let meta = Meta { deadline, chain: chain.clone(), caller: Caller::Peer(Arc::clone(link)) };
+        Some(Envelope { message, meta })
+    }
+
+    /// Answers a request that its mailbox did not take.
+    pub(super) fn refuse(&self, arrival: &Arrival, refused: Refused<M>) {
+        let answer = arrival.answer(&self.local);
+        // The answer goes first: what the dropped message answers then comes too late.
+        match refused {
+            Refused::Full(_envelope) => answer.refuse(&self.local.full(), DeadLetterReason::Overloaded),
+            Refused::Closed(_envelope) => self.refuse_stopped(arrival),
         }
     }
-}
 
-impl<M: WireMessage> Reachable<M> {
+    /// Answers a request whose instance has stopped.
+    pub(super) fn refuse_stopped(&self, arrival: &Arrival) {
+        let answer = arrival.answer(&self.local);
+        answer.refuse(&self.local.core().stopped_error(), DeadLetterReason::Stopped);
+    }
+
     fn method(&self, id: MethodId) -> Option<&'static Method> {
         M::METHODS.iter().find(|method| {
             let own = method.id();

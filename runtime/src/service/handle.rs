@@ -5,6 +5,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -12,11 +13,11 @@ use crate::error::CallError;
 use crate::id::{Address, MethodId, NodeId};
 use crate::policy::budget::RetryBudget;
 use crate::port::{Link, Links};
-use crate::proto::codec::CodecError;
+use crate::proto::codec::{CodecError, Encoder};
 use crate::service::call::Call;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
-use crate::service::message::{EncodeError, Encoder, Message, Method, WireMessage, signature_salt};
+use crate::service::message::{Message, Method, WireMessage, signature_salt};
 use crate::service::reroute::Refusals;
 use crate::service::stub::Stub;
 use crate::service::watch::Watch;
@@ -89,6 +90,8 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError>;
     /// Whether there is an instance that has not refused.
     fn has_any(&self, refusals: &Refusals) -> bool;
+    /// Whether there is another one than `this` that has not refused.
+    fn has_other(&self, refusals: &Refusals, this: &Address) -> bool;
     /// How many calls may be made again.
     fn budget(&self) -> &RetryBudget;
     /// The instances now: never another `Routed`.
@@ -153,14 +156,19 @@ pub(crate) struct Remote<M> {
     links: Arc<dyn Links>,
     /// The connection that was used last.
     cached: ArcSwapOption<Link>,
-    encode: fn(&M, &mut Encoder<'_>) -> Result<(), EncodeError>,
+    encode: fn(&M, &mut Encoder<'_>) -> Result<(), CodecError>,
     salt: u32,
+    /// Numbers the handle, whose messages keep their order.
+    order: u64,
+    /// Whether the last message was so long that it went in pieces.
+    is_long: AtomicBool,
 }
 
 impl<M: WireMessage> Remote<M> {
     pub(crate) fn new(address: Address, host: Arc<Host>, links: Arc<dyn Links>) -> Self {
-        let (encode, salt) = (M::encode, signature_salt::<M>());
-        Self { address, host, links, cached: ArcSwapOption::empty(), encode, salt }
+        let (encode, salt, order) = (M::encode, signature_salt::<M>(), host.next_order());
+        let (cached, is_long) = (ArcSwapOption::empty(), AtomicBool::new(false));
+        Self { address, host, links, cached, encode, salt, order, is_long }
     }
 }
 
@@ -188,7 +196,22 @@ impl<M> Remote<M> {
 
     /// Appends the message's arguments.
     pub(crate) fn encode(&self, message: &M, out: &mut Encoder<'_>) -> Result<(), CodecError> {
-        (self.encode)(message, out).map_err(|error| error.0)
+        (self.encode)(message, out)
+    }
+
+    pub(crate) fn order(&self) -> u64 {
+        self.order
+    }
+
+    /// Whether the next message is probably so long that it goes in pieces: the last one was.
+    pub(crate) fn is_likely_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn was_long(&self, is_long: bool) {
+        if self.is_likely_long() != is_long {
+            self.is_long.store(is_long, Ordering::Relaxed);
+        }
     }
 
     /// The method's number on the wire, for this service's type arguments.

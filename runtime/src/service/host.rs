@@ -37,6 +37,7 @@ pub(crate) struct Host {
     counts: Counts,
     next_instance: AtomicU64,
     next_watch: AtomicU64,
+    next_order: AtomicU64,
     /// How many seeds for jitter were given out.
     seeds: AtomicU64,
     /// The node, for `Context::node`: a layer above this one.
@@ -81,6 +82,7 @@ impl Host {
             counts: Counts::default(),
             next_instance: AtomicU64::new(1),
             next_watch: AtomicU64::new(1),
+            next_order: AtomicU64::new(1),
             seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
@@ -96,6 +98,11 @@ impl Host {
     /// are not taken for those of a later one.
     pub(crate) fn next_watches(&self, count: usize) -> u64 {
         self.next_watch.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed)
+    }
+
+    /// Numbers what keeps an order of its own on connections: a handle with its clones, a topic.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.next_order.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A seed for jitter, another one each time.

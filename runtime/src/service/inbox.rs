@@ -105,9 +105,19 @@ impl<M: Message> Inbox<M> {
             self.taken.extend(self.local.take_downs());
         }
         loop {
-            if self.taken.is_empty()
-                && queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending()
-            {
+            let mut is_pending = false;
+            if self.taken.is_empty() {
+                is_pending = queue.poll_take(cx, &mut self.taken, usize::from(self.batch)).is_pending();
+            }
+            if self.taken.is_empty() && self.local.core().is_draining() {
+                // What peers had waiting for room. First this question: who ends after it has handed all over by then.
+                let has_parked = self.local.has_parked();
+                self.taken = self.local.take_late();
+                if self.taken.is_empty() && has_parked {
+                    return Poll::Pending; // it is woken when they have
+                }
+            }
+            if self.taken.is_empty() && is_pending {
                 if let Some(meter) = &mut self.meter
                     && meter.rest(self.local.core().gauge())
                 {
@@ -204,10 +214,9 @@ impl<M: Message> Inbox<M> {
         for item in std::mem::take(&mut self.taken).into_iter().rev() {
             letters.bury(*item);
         }
-        for parcel in self.local.end_reentrant() {
-            letters.bury(*parcel);
+        for parcel in self.local.end_aside() {
+            letters.bury(*parcel); // the end is noted: no more come
         }
-        drop(self.local.take_downs()); // the end was noted above: no more come
         let stragglers = queue.empty(|parcel| letters.bury(*parcel));
         letters.publish::<M>(self.local.host());
         stragglers

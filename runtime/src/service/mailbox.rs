@@ -18,7 +18,7 @@ use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Method, Parcel};
 use crate::service::queue::{self, Entrance};
 use crate::service::ring::{NotTaken, Ring};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// One instance of this node, as those see it who speak its messages.
@@ -30,6 +30,8 @@ pub(crate) struct Local<M> {
     /// Whether there may be any: most instances never see one, and then nobody locks.
     any_reentrant: AtomicBool,
     any_downs: AtomicBool,
+    /// How many peers have requests waiting for room.
+    parked: AtomicUsize,
     /// Whether calls are refused whose deadline cannot be met.
     sheds: bool,
 }
@@ -40,11 +42,13 @@ struct Aside<M> {
     reentrant: VecDeque<Parcel<M>>,
     /// Ends of what the instance watches, for which the queue had no room: at most as many as it watches.
     downs: Vec<Parcel<M>>,
+    /// What peers had waiting for room when a drain closed the queue.
+    late: Vec<Parcel<M>>,
 }
 
 impl<M> Default for Aside<M> {
     fn default() -> Self {
-        Self { reentrant: VecDeque::new(), downs: Vec::new() }
+        Self { reentrant: VecDeque::new(), downs: Vec::new(), late: Vec::new() }
     }
 }
 
@@ -75,7 +79,8 @@ impl<M: Message> Local<M> {
     pub(crate) fn new(core: Arc<Core>, queue: Entrance<M>) -> Self {
         let (any_reentrant, any_downs) = (AtomicBool::new(false), AtomicBool::new(false));
         let sheds = core.settings().shed;
-        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, sheds }
+        let parked = AtomicUsize::new(0);
+        Self { core, queue, aside: Mutex::default(), any_reentrant, any_downs, parked, sheds }
     }
 
     /// How many messages may wait.
@@ -195,6 +200,40 @@ impl<M: Message> Local<M> {
         std::mem::take(&mut aside.downs)
     }
 
+    /// Requests of another peer begin to wait for room.
+    pub(crate) fn parked_begins(&self) {
+        self.parked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// None of a peer's wait any more.
+    pub(crate) fn parked_ends(&self) {
+        self.parked.fetch_sub(1, Ordering::AcqRel);
+        if self.core.is_draining() {
+            self.core.wake(); // it waits for this
+        }
+    }
+
+    /// Whether requests of peers wait for room.
+    pub(crate) fn has_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire) > 0
+    }
+
+    /// Takes in what waited for room when a drain closed the queue; gives it back if there is no drain, or it is over.
+    pub(crate) fn push_late(&self, parcel: Parcel<M>) -> Result<(), Parcel<M>> {
+        let mut aside = self.aside();
+        if self.core.has_ended() || !self.core.is_draining() {
+            return Err(parcel);
+        }
+        aside.late.push(parcel);
+        drop(aside);
+        self.core.wake();
+        Ok(())
+    }
+
+    pub(crate) fn take_late(&self) -> Vec<Parcel<M>> {
+        std::mem::take(&mut self.aside().late)
+    }
+
     /// Puts a re-entrant message where the running handlers' instance finds it at once.
     pub(crate) fn push_reentrant(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
         let mut aside = self.aside();
@@ -222,10 +261,11 @@ impl<M: Message> Local<M> {
     }
 
     /// Notes the end, and takes what is left. Afterwards nothing gets in.
-    pub(crate) fn end_reentrant(&self) -> VecDeque<Parcel<M>> {
+    pub(crate) fn end_aside(&self) -> impl Iterator<Item = Parcel<M>> + use<M> {
         let mut aside = self.aside();
         self.core.mark_ended(); // under the lock: a push either is taken here or sees the end
-        std::mem::take(&mut aside.reentrant)
+        let Aside { reentrant, late, .. } = std::mem::take(&mut *aside);
+        reentrant.into_iter().chain(late)
     }
 
     /// This mailbox without its messages' type, from which `downcast` leads back.

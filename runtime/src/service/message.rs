@@ -2,7 +2,7 @@
 //!
 //! Invariant: no task and no queue here; a message is a value.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +10,7 @@ use crate::error::CallError;
 use crate::event::Down;
 use crate::id::MethodId;
 use crate::port::WatchId;
-use crate::proto::codec::{self, CodecError};
+use crate::proto::codec::{self, CodecError, Encoder};
 use crate::service::chain::Chain;
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
@@ -85,7 +85,7 @@ pub trait WireMessage: Message {
     ///
     /// # Errors
     /// An argument's `Serialize` refused.
-    fn encode(&self, out: &mut Encoder<'_>) -> Result<(), EncodeError>;
+    fn encode(&self, out: &mut Encoder<'_>) -> Result<(), CodecError>;
 
     /// Rebuilds a message from the hash of its method's name and its arguments.
     ///
@@ -110,30 +110,12 @@ pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
 
-/// Where arguments are written.
-#[derive(Debug)]
-pub struct Encoder<'a>(&'a mut BytesMut);
-
-impl<'a> Encoder<'a> {
-    pub(crate) fn new(out: &'a mut BytesMut) -> Self {
-        Self(out)
-    }
-
-    /// Appends the tuple of arguments.
-    ///
-    /// # Errors
-    /// An argument's `Serialize` refused; then nothing was appended.
-    pub fn put<T: Serialize>(&mut self, arguments: &T) -> Result<(), EncodeError> {
-        codec::encode(arguments, self.0).map_err(EncodeError)
-    }
-}
-
 /// Where arguments are read from.
 #[derive(Debug)]
-pub struct Decoder<'a>(&'a [u8]);
+pub struct Decoder<'a>(&'a Bytes);
 
 impl<'a> Decoder<'a> {
-    pub(crate) fn new(payload: &'a [u8]) -> Self {
+    pub(crate) fn new(payload: &'a Bytes) -> Self {
         Self(payload)
     }
 
@@ -145,10 +127,6 @@ impl<'a> Decoder<'a> {
         codec::decode(self.0).map_err(|error| DecodeError(Problem::Arguments(error)))
     }
 }
-
-/// Why a message could not be written for the wire.
-#[derive(Debug)]
-pub struct EncodeError(pub(crate) CodecError);
 
 /// Why a message could not be rebuilt from the wire.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //! | `definition` | what `#[service]` generates for an implementation |
 //! | `message`, `reply`, `stub` | what it generates for an interface |
 //! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
-//! | `deliver` | from the wire to the mailbox |
+//! | `deliver`, `parking` | from the wire to the mailbox; where requests of peers wait for room |
 //! | `queue`, `ring` | the two forms of a mailbox's queue |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
@@ -38,6 +38,7 @@ pub(crate) mod message;
 #[cfg(skyhold_loom)]
 mod models;
 pub(crate) mod outbound;
+mod parking;
 pub(crate) mod queue;
 pub(crate) mod reply;
 pub(crate) mod reroute;

@@ -7,23 +7,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::error::{CallError, ChainLink};
 use crate::event::{DeadLetterReason, Phase};
 use crate::id::{Address, InstanceId, RequestId};
-use crate::port::{self, Head, Link, Peer};
+use crate::port::{self, Head, Link, Peer, Place};
+use crate::proto::codec::Encoder;
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
 use crate::service::handle::{Handle, Remote, Routed, Target};
 use crate::service::host::Host;
 use crate::service::mailbox::{Local, Refused};
-use crate::service::message::{Encoder, Envelope, Message, Meta, Method};
+use crate::service::message::{Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
 use crate::service::reroute::{self, Back, Refusals};
-use crate::service::room::WaitingRoom;
+use crate::service::room::{self, WaitingRoom};
 use crate::service::stub::{Decode, Stub};
 
 /// Whether a reply is wanted.
@@ -40,11 +41,14 @@ pub(crate) struct Delivery<M: 'static, R: 'static> {
     pub(crate) deadline: Tick,
     /// The handlers that wait for it, if it is a call.
     pub(crate) chain: Chain,
+    /// Whether it goes to another instance rather than that it waits for room at one on another node.
+    pub(crate) is_impatient: bool,
 }
 
 impl<M, R> Clone for Delivery<M, R> {
     fn clone(&self) -> Self {
-        Self { stub: self.stub, mode: self.mode, deadline: self.deadline, chain: self.chain.clone() }
+        let (chain, is_impatient) = (self.chain.clone(), self.is_impatient);
+        Self { stub: self.stub, mode: self.mode, deadline: self.deadline, chain, is_impatient }
     }
 }
 
@@ -113,7 +117,7 @@ where
     let attempt = match handle.target() {
         Target::Local(local) => to_local(local, message, delivery).into_attempt(),
         Target::Remote(remote) => to_remote(remote, message, delivery).into_attempt(),
-        Target::Routed(routed) => route(&**routed, message, delivery, refusals),
+        Target::Routed(routed) => route(&**routed, message, delivery.clone(), refusals),
     };
     // Whoever refused it before has counted it.
     if is_first && let Attempt::Failed(CallError::Stopped(_)) = &attempt {
@@ -127,7 +131,7 @@ where
 fn route<R, M>(
     routed: &dyn Routed<M>,
     mut message: M,
-    delivery: &Delivery<M, R>,
+    mut delivery: Delivery<M, R>,
     refusals: &mut Refusals,
 ) -> Attempt<R, M>
 where
@@ -136,8 +140,12 @@ where
 {
     loop {
         let tried = match refusals.pick(routed) {
-            Ok(Target::Local(local)) => to_local(&local, message, delivery),
-            Ok(Target::Remote(remote)) => to_remote(&remote, message, delivery),
+            Ok(Target::Local(local)) => to_local(&local, message, &delivery),
+            Ok(Target::Remote(remote)) => {
+                // The last one that there is to try is waited for.
+                delivery.is_impatient = refusals.leave_others(routed, &remote.address);
+                to_remote(&remote, message, &delivery)
+            }
             Ok(Target::Routed(_)) => {
                 return Attempt::Failed(CallError::NoRoute("a name leads to a name".into()));
             }
@@ -236,8 +244,12 @@ where
         let error = deadlock::<M>(&delivery.chain, &remote.address, method);
         return Tried::back(message, &remote.address, error);
     }
-    match delivery.hand_over(remote, &message) {
+    match delivery.hand_over(remote, &message, None) {
         Ok(waiting) => Tried::Settled(Attempt::Done(Sent { waiting, message: Some(message) })),
+        Err(NotHandedOver::Full(link)) if delivery.is_impatient => {
+            let error = room::overloaded(&link, &remote.address);
+            Tried::back(message, &remote.address, error)
+        }
         Err(NotHandedOver::Full(link)) => Tried::Settled(Attempt::Full(WaitingRoom::remote(
             Arc::clone(remote),
             message,
@@ -253,19 +265,21 @@ where
 
 /// Why a connection did not take a message.
 pub(crate) enum NotHandedOver {
-    /// There is no room on this connection.
+    /// There is no room on this connection, or no credit for the instance.
     Full(Arc<Link>),
     Error(CallError),
 }
 
 impl<M: Message, R: Send + 'static> Delivery<M, R> {
-    /// Encodes the message into the connection to `remote`.
+    /// Encodes the message into the connection to `remote`. Who has waited says so by its `place`.
     pub(crate) fn hand_over(
         &self,
         remote: &Remote<M>,
         message: &M,
+        place: Option<&Place>,
     ) -> Result<Option<Waiting<R>>, NotHandedOver> {
         let link = remote.link().map_err(NotHandedOver::Error)?;
+        let place = place.filter(|place| Arc::ptr_eq(place.link(), &link));
         let (slot, receiver, remaining) = match self.mode {
             Mode::Send => (None, None, None),
             Mode::Call => {
@@ -277,33 +291,37 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
                 (Some(slot), Some(receiver), Some(remaining))
             }
         };
+        let method = self.stub.method;
+        let is_ahead = self.mode == Mode::Call
+            && self.chain.circle(&remote.address, method.is_exclusive()) == Circle::Reentrant;
         let head = Head {
             instance: remote.address.instance,
-            method: remote.method_id(self.stub.method),
+            method: remote.method_id(method),
             remaining,
             chain: self.chain.to_wire(),
+            is_ahead,
+            is_impatient: self.is_impatient && self.mode == Mode::Call,
+            order: remote.order(),
+            is_likely_long: remote.is_likely_long(),
         };
-        let encode = |out: &mut BytesMut| remote.encode(message, &mut Encoder::new(out));
-        match (link.request(head, slot, &encode), receiver, self.stub.decode) {
-            (Ok(id), Some(receiver), Some(decode)) => {
-                let instance = remote.address.instance;
-                Ok(Some(Waiting::Remote(RemoteWaiting {
-                    receiver,
-                    link,
-                    id,
-                    instance,
-                    decode,
-                    answered: false,
-                })))
+        let encode = |out: &mut Encoder<'_>| remote.encode(message, out);
+        let handed = match link.request(head, slot, &encode, place) {
+            Ok(handed) => handed,
+            Err(port::Refused::Full) => return Err(NotHandedOver::Full(link)),
+            Err(port::Refused::Gone) => {
+                let detail = format!("the instance {} has stopped", remote.address);
+                return Err(NotHandedOver::Error(CallError::Stopped(detail.into())));
             }
-            (Ok(_), ..) => Ok(None),
-            (Err(port::Refused::Full), ..) => Err(NotHandedOver::Full(link)),
-            (Err(port::Refused::Closed), ..) => {
+            Err(port::Refused::Closed) => {
                 let detail = format!("the connection to node {} has ended", remote.address.node);
-                Err(NotHandedOver::Error(CallError::NoRoute(detail.into())))
+                return Err(NotHandedOver::Error(CallError::NoRoute(detail.into())));
             }
-            (Err(port::Refused::Unsendable(error)), ..) => Err(NotHandedOver::Error(error)),
-        }
+            Err(port::Refused::Unsendable(error)) => return Err(NotHandedOver::Error(error)),
+        };
+        remote.was_long(handed.is_long);
+        let (Some(receiver), Some(decode)) = (receiver, self.stub.decode) else { return Ok(None) };
+        let (id, instance) = (handed.id, remote.address.instance);
+        Ok(Some(Waiting::Remote(RemoteWaiting { receiver, link, id, instance, decode, answered: false })))
     }
 }
 

@@ -6,14 +6,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::error::CallError;
 use crate::id::RequestId;
 use crate::port::Link;
-use crate::proto::codec::{self, CodecError};
+use crate::proto::codec::{CodecError, Encoder};
 
 /// Where a handler's value goes: to a caller in this process, over a connection, or nowhere (for a send).
 ///
@@ -30,7 +29,7 @@ enum End<T> {
     Remote { link: Arc<Link>, id: RequestId, encode: Encode<T>, begun: bool },
 }
 
-type Encode<T> = fn(&T, &mut BytesMut) -> Result<(), CodecError>;
+type Encode<T> = fn(&T, &mut Encoder<'_>) -> Result<(), CodecError>;
 
 /// The way back over a connection to the caller of one request; none for a send.
 #[derive(Debug, Clone)]
@@ -48,7 +47,7 @@ impl<T> Reply<T> {
         T: Serialize,
     {
         let end = match path.0 {
-            Some((link, id)) => End::Remote { link, id, encode: codec::encode::<T>, begun: false },
+            Some((link, id)) => End::Remote { link, id, encode: |value, out| out.put(value), begun: false },
             None => End::Nobody,
         };
         Self { end }

@@ -58,6 +58,11 @@ impl Refusals {
         self.len() < MAX_TRIES && routed.has_any(self)
     }
 
+    /// Whether there is another instance than `this` to hand the message to.
+    pub(crate) fn leave_others<M>(&self, routed: &dyn Routed<M>, this: &Address) -> bool {
+        self.len() + 1 < MAX_TRIES && routed.has_other(self, this)
+    }
+
     /// What the last one said who refused: it is what the caller is told.
     pub(crate) fn latest(&mut self) -> CallError {
         let nobody = || CallError::NoRoute("no instance is left to try".into());

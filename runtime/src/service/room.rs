@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::CallError;
+use crate::id::Address;
 use crate::port::Link;
 use crate::service::handle::Remote;
 use crate::service::mailbox::Local;
@@ -37,7 +38,8 @@ pub(crate) struct WaitingRoom<R, M> {
 
 enum Full<M> {
     Mailbox(Arc<Local<M>>),
-    Connection(Arc<Link>),
+    /// To this instance.
+    Connection(Arc<Link>, Address),
 }
 
 impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
@@ -61,19 +63,26 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
         delivery: Delivery<M, R>,
         link: Arc<Link>,
     ) -> Self {
-        let full = Full::Connection(Arc::clone(&link));
+        let full = Full::Connection(Arc::clone(&link), remote.address.clone());
+        // Here and not at the first poll: who comes later must not overtake this.
+        let place = link.wait_for(remote.address.instance);
         let entry = Box::pin(async move {
-            let mut link = link;
+            let mut place = place;
             loop {
-                link.room().await;
-                match delivery.hand_over(&remote, &message) {
-                    Ok(waiting) => return Entered::Done(Sent { waiting, message: Some(message) }),
-                    Err(NotHandedOver::Full(still_full)) => link = still_full,
-                    Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
-                        return Entered::Back(Back { message, from: remote.address.clone(), error });
+                let another = loop {
+                    place.turn().await;
+                    match delivery.hand_over(&remote, &message, Some(&place)) {
+                        Ok(waiting) => return Entered::Done(Sent { waiting, message: Some(message) }),
+                        Err(NotHandedOver::Full(link)) if Arc::ptr_eq(&link, place.link()) => {}
+                        // The one before has ended.
+                        Err(NotHandedOver::Full(another)) => break another,
+                        Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
+                            return Entered::Back(Back { message, from: remote.address.clone(), error });
+                        }
+                        Err(NotHandedOver::Error(error)) => return Entered::Failed(error),
                     }
-                    Err(NotHandedOver::Error(error)) => return Entered::Failed(error),
-                }
+                };
+                place = another.wait_for(remote.address.instance);
             }
         });
         Self { entry, full }
@@ -88,9 +97,17 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
     pub(crate) fn overloaded(&self) -> CallError {
         match &self.full {
             Full::Mailbox(local) => local.full(),
-            Full::Connection(link) => {
-                CallError::Overloaded(format!("the connection to node {} is full", link.peer().node).into())
-            }
+            Full::Connection(link, instance) => overloaded(link, instance),
         }
     }
+}
+
+/// The error for who finds no room on a connection, or no credit for an instance.
+pub(crate) fn overloaded(link: &Link, instance: &Address) -> CallError {
+    let detail = if link.has_credit(instance.instance) {
+        format!("the connection to node {} is full", link.peer().node)
+    } else {
+        format!("{instance} takes no more now: what it was sent is still in front of its mailbox")
+    };
+    CallError::Overloaded(detail.into())
 }

@@ -1,11 +1,9 @@
 //! The task by itself: its peers are links whose other end the test reads and speaks for.
 #![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
 
-use bytes::BytesMut;
-
 use super::*;
-use crate::port::Peer;
 use crate::proto::frame::{NameEntry, parse};
+use crate::proto::settings::PeerIdentity;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -32,8 +30,7 @@ impl Scene {
 
     /// A peer that has just connected.
     async fn peer(&self, name: &str) -> Arc<Link> {
-        let peer = Peer { node: node(name), incarnation: Incarnation(1), listen: None };
-        let link = Arc::new(Link::new(peer, 1 << 20));
+        let link = Arc::new(Link::new(&PeerIdentity::of(name)));
         self.tell(PeerEvent::Up(Arc::clone(&link))).await;
         link
     }
@@ -61,8 +58,7 @@ impl Scene {
 
 /// What was written to a peer since the last look, in short.
 fn told(link: &Link) -> String {
-    let mut bytes = BytesMut::new();
-    link.take_outgoing(&mut bytes);
+    let mut bytes = link.taken();
     let mut words = vec![];
     while let Some(frame) = parse(&mut bytes, 1 << 20).unwrap() {
         match frame {

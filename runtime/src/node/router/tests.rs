@@ -62,7 +62,7 @@ impl Scene {
 
     fn watch(&self, instance: usize, id: u64) -> u64 {
         let watcher = Arc::clone(&self.ear) as Arc<dyn Watcher>;
-        self.link.watch(self.instances[instance].instance, None, watcher, WatchId(id)).unwrap()
+        self.link.watch(self.instances[instance].instance, None, watcher, WatchId(id), 1).unwrap()
     }
 
     /// Waits until the other node has taken in all that was said to it.

@@ -65,10 +65,11 @@ impl<T> Fanout<T> {
     pub(super) fn new(inner: Arc<Inner>, name: Arc<str>) -> Self {
         let hub = inner.host.next_address().instance;
         let subscribers = Subscribers { buffers: Arc::default(), is_kept: false };
+        let targets = Targets::new(type_name::<T>(), inner.host.next_order());
         Self {
             inner,
             name,
-            targets: Targets::new(type_name::<T>()),
+            targets,
             hub,
             subscribers: Mutex::new(subscribers),
             standing: watch::Sender::new(Standing::Unknown),

@@ -14,7 +14,7 @@ use crate::node::topic::error::{PublishError, TopicError};
 use crate::node::topic::fanout::Fanout;
 use crate::node::topic::subscription::Subscribe;
 use crate::node::topic::targets::Sent;
-use crate::proto::codec;
+use crate::proto::codec::Encoder;
 use crate::proto::frame::MAX_NAME;
 
 /// What is published on a topic must be this: `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`.
@@ -120,9 +120,10 @@ impl<T: TopicItem> Topic<T> {
         let known = targets.resolve(inner, name);
         let mut payload = BytesMut::new();
         if known.nodes.iter().any(|target| target.has_same_type) {
-            codec::encode(&(&item,), &mut payload)
-                .map_err(|error| PublishError::Codec(error.to_string().into()))?;
+            let mut encoder = Encoder::new(&mut payload, usize::MAX);
+            encoder.put(&(&item,)).map_err(|error| PublishError::Codec(error.to_string().into()))?;
         }
+        let payload = payload.freeze();
         let mut published = Published { local: self.fanout.deliver(item), ..Published::default() };
         for target in &known.nodes {
             match targets.send(inner, target, &payload) {

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use crate::event::DeadLetterReason;
 use crate::id::{Address, MethodId};
 use crate::node::node::Inner;
 use crate::port::{Head, Links, Refused};
-use crate::proto::frame::MAX_INTERFACE;
+use crate::proto::codec::Encoder;
+use crate::proto::frame::{MAX_INTERFACE, PIECE};
 use crate::service::message::{TYPE_HASH, fold_type_name, without_paths};
 
 /// The nodes that have subscribers, as far as a version of the directory knows.
@@ -18,6 +20,7 @@ use crate::service::message::{TYPE_HASH, fold_type_name, without_paths};
 pub(super) struct Targets {
     item: &'static str,
     method: MethodId,
+    order: u64,
     known: ArcSwapOption<Known>,
 }
 
@@ -47,8 +50,9 @@ pub(super) enum Sent {
 }
 
 impl Targets {
-    pub(super) fn new(item: &'static str) -> Self {
-        Self { item, method: item_method(item), known: ArcSwapOption::empty() }
+    /// `order` numbers the topic, whose items keep their order.
+    pub(super) fn new(item: &'static str, order: u64) -> Self {
+        Self { item, method: item_method(item), order, known: ArcSwapOption::empty() }
     }
 
     /// The nodes now. The work is done once for each version of the directory.
@@ -78,7 +82,7 @@ impl Targets {
     }
 
     /// Hands an encoded item to one node's connection, if there is room.
-    pub(super) fn send(&self, inner: &Inner, target: &Target, payload: &[u8]) -> Sent {
+    pub(super) fn send(&self, inner: &Inner, target: &Target, payload: &Bytes) -> Sent {
         if !target.has_same_type {
             return Sent::Lost(DeadLetterReason::Undecodable);
         }
@@ -87,16 +91,24 @@ impl Targets {
         if link.peer().incarnation != address.incarnation {
             return Sent::Gone;
         }
-        let head =
-            Head { instance: address.instance, method: self.method, remaining: None, chain: Vec::new() };
-        let copy = |out: &mut bytes::BytesMut| {
-            out.extend_from_slice(payload);
-            Ok(())
+        let head = Head {
+            instance: address.instance,
+            method: self.method,
+            remaining: None,
+            chain: Vec::new(),
+            is_ahead: false,
+            is_impatient: false,
+            order: self.order,
+            is_likely_long: payload.len() > PIECE,
         };
-        match link.request(head, None, &copy) {
+        let copy = |out: &mut Encoder<'_>| {
+            out.share(payload);
+            out.put_bytes(payload)
+        };
+        match link.request(head, None, &copy, None) {
             Ok(_) => Sent::Done,
             Err(Refused::Full) => Sent::Lost(DeadLetterReason::Overloaded),
-            Err(Refused::Closed) => Sent::Gone,
+            Err(Refused::Closed | Refused::Gone) => Sent::Gone,
             Err(Refused::Unsendable(_)) => Sent::Lost(DeadLetterReason::TooLarge),
         }
     }

@@ -2,13 +2,14 @@
 
 use std::sync::Mutex;
 
-use bytes::{BufMut, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::id::{Incarnation, MethodId, NodeId};
-use crate::port::{Head, Peer};
-use crate::proto::frame::parse;
+use crate::id::MethodId;
+use crate::port::Head;
+use crate::proto::flow::Amount;
+use crate::proto::frame::{Window, parse};
+use crate::proto::settings::PeerIdentity;
 
 use super::*;
 
@@ -16,7 +17,7 @@ const LIMIT: usize = 1 << 20;
 const INSTANCE: InstanceId = InstanceId(7);
 
 fn link(peer: &str) -> Link {
-    Link::new(Peer { node: NodeId::new(peer).unwrap(), incarnation: Incarnation(1), listen: None }, LIMIT)
+    Link::new(&PeerIdentity::of(peer))
 }
 
 /// Both ends of a connection: `here` watches, `there` is watched.
@@ -42,8 +43,7 @@ impl Pair {
 }
 
 fn carry(from: &Link, to: &Link) -> Vec<Frame> {
-    let mut bytes = BytesMut::new();
-    from.take_outgoing(&mut bytes);
+    let mut bytes = from.taken();
     let mut frames = vec![];
     while let Some(frame) = parse(&mut bytes, LIMIT).unwrap() {
         match &frame {
@@ -73,19 +73,28 @@ impl Notes {
     }
 
     fn watch(self: &Arc<Self>, link: &Link, id: u64) -> Result<u64, Refused> {
-        link.watch(INSTANCE, None, Arc::clone(self) as Arc<dyn Watcher>, WatchId(id))
+        link.watch(INSTANCE, None, Arc::clone(self) as Arc<dyn Watcher>, WatchId(id), 1)
     }
 }
 
 fn say(link: &Link, text: &[u8]) {
     let method = MethodId { name: 1, signature: 2 };
-    let head = Head { instance: INSTANCE, method, remaining: None, chain: vec![] };
-    let put = |out: &mut BytesMut| {
-        out.put_slice(text);
-        Ok(())
+    let (instance, remaining, chain) = (INSTANCE, None, vec![]);
+    let head = Head {
+        instance,
+        method,
+        remaining,
+        chain,
+        is_ahead: false,
+        is_impatient: false,
+        order: 1,
+        is_likely_long: false,
     };
-    link.request(head, None, &put).unwrap();
+    link.request(head, None, &|out| out.put_bytes(text), None).unwrap();
 }
+
+/// As much as it takes at once.
+const MUCH: Window = Window { instance: Amount { messages: u64::MAX, bytes: u64::MAX }, pieces: u64::MAX };
 
 #[test]
 fn a_watcher_is_told_once_why_the_instance_ended() {
@@ -122,12 +131,17 @@ fn a_down_comes_after_all_that_was_said_before() {
 #[test]
 fn a_watch_goes_although_the_buffer_is_full() {
     let (pair, notes) = (Pair::new(), Arc::new(Notes::default()));
+    pair.here.set_window(MUCH);
     while !pair.here.state().is_full() {
         say(&pair.here, &[0; 10_000]);
     }
     let number = notes.watch(&pair.here, 1).unwrap();
     assert!(pair.here.unwatch(number, None));
-    let said = pair.forth();
+    let mut said = vec![];
+    while !pair.here.is_drained() {
+        said.extend(pair.forth());
+    }
+    assert!(said.len() > 100, "they waited in a queue");
     assert!(matches!(said[..], [.., Frame::Watch(_), Frame::Unwatch { .. }]), "both went, in this order");
 }
 
@@ -169,13 +183,12 @@ fn who_is_not_watched_any_more_says_nothing() {
 fn the_end_of_a_linked_watcher_goes_to_the_other_with_its_reason() {
     let (pair, notes) = (Pair::new(), Arc::new(Notes::default()));
     let linked = Some(InstanceId(9));
-    let number = pair.here.watch(INSTANCE, linked, notes, WatchId(1)).unwrap();
+    let number = pair.here.watch(INSTANCE, linked, notes, WatchId(1), 1).unwrap();
     let watch = Watch { id: number, instance: INSTANCE, linked };
     assert_eq!(pair.forth(), [Frame::Watch(watch)]);
     let reason = StopReason::Panicked("why".to_owned());
     pair.here.unwatch(number, Some(reason.clone()));
-    let mut bytes = BytesMut::new();
-    pair.here.take_outgoing(&mut bytes);
+    let mut bytes = pair.here.taken();
     assert_eq!(parse(&mut bytes, LIMIT), Ok(Some(Frame::Unwatch { id: number, reason: Some(reason) })));
     assert_eq!(pair.there.end_watch(number), Some(watch), "the instance and the one linked with it");
 }
@@ -189,7 +202,7 @@ fn the_end_of_a_connection_tells_every_watcher_once_and_frees_what_the_peer_watc
     pair.back();
     assert_eq!(notes.taken(), [(2, StopReason::Normal)]);
     for link in [&pair.here, &pair.there] {
-        link.close("the cable");
+        link.close("the cable", None);
     }
     assert_eq!(pair.here.end_watches("the cable").count(), 0);
     let down = |id| (id, StopReason::NodeDown("the cable".to_owned()));
@@ -210,7 +223,11 @@ fn watches_are_bounded_on_both_sides() {
     let (pair, notes) = (Pair::new(), Arc::new(Notes::default()));
     let numbers: Vec<_> = (1..=65_536).map(|id| notes.watch(&pair.here, id).unwrap()).collect();
     assert!(matches!(notes.watch(&pair.here, 0), Err(Refused::Full)));
-    assert_eq!(pair.forth().len(), 65_536);
+    let mut count = 0;
+    while !pair.here.is_drained() {
+        count += pair.forth().len();
+    }
+    assert_eq!(count, 65_536);
     let further = Watch { id: u64::MAX, instance: INSTANCE, linked: None };
     assert_eq!(pair.there.begin_watch(further), Insert::Full);
     assert_eq!(pair.there.begin_watch(Watch { id: numbers[0], ..further }), Insert::Duplicate);
@@ -237,7 +254,7 @@ impl Watcher for Eager {
 fn a_watcher_may_watch_again_when_it_is_told() {
     let (here, notes) = (Arc::new(link("there")), Arc::new(Notes::default()));
     let eager = Arc::new(Eager(Arc::clone(&here), notes));
-    let number = here.watch(INSTANCE, None, eager, WatchId(1)).unwrap();
+    let number = here.watch(INSTANCE, None, eager, WatchId(1), 1).unwrap();
     here.watched_ended(number, StopReason::Normal);
     assert!(here.has_watches());
 }
@@ -296,7 +313,7 @@ proptest! {
             }
         }
         for link in [&pair.here, &pair.there] {
-            link.close("over");
+            link.close("over", None);
             prop_assert!(link.end_watches("over").count() <= numbers.len());
             prop_assert!(!link.has_watches());
         }

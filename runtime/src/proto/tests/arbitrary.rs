@@ -11,10 +11,12 @@ use proptest::prelude::*;
 use crate::error::{CallChain, CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
+use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
-    RequestHead, SMALLEST_LIMIT, Welcome,
+    RequestHead, SMALLEST_LIMIT, Welcome, Window,
 };
+use crate::proto::pieces::PieceHead;
 use crate::proto::watch::Watch;
 
 /// Any frame.
@@ -78,6 +80,7 @@ fn data() -> impl Strategy<Value = Frame> {
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
         text().prop_map(|reason| Frame::Goodbye { reason }),
+        flow(),
     ]
 }
 
@@ -107,6 +110,24 @@ fn stop_reason() -> impl Strategy<Value = StopReason> {
 }
 
 /// Any request.
+pub(super) fn flow() -> impl Strategy<Value = Frame> {
+    let amount = || any::<(u64, u64)>().prop_map(|(messages, bytes)| Amount { messages, bytes });
+    let instance = any::<u64>().prop_map(InstanceId);
+    let large = || 1 << 16..=u64::MAX;
+    prop_oneof![
+        (16..=u64::MAX, large(), large()).prop_map(|(messages, bytes, pieces)| {
+            Frame::Window(Window { instance: Amount { messages, bytes }, pieces })
+        }),
+        (instance.clone(), amount()).prop_map(|(instance, totals)| Frame::Credit { instance, totals }),
+        instance.prop_map(|instance| Frame::Gone { instance }),
+        any::<u64>().prop_map(|bytes| Frame::Taken { bytes }),
+        (any::<u32>(), 0..3_u8, any::<u32>(), bytes(300)).prop_map(|(message, form, total, bytes)| {
+            let total = (form == 1).then_some(total as usize);
+            Frame::Piece { head: PieceHead { message, total, is_given_up: form == 2 }, bytes }
+        }),
+    ]
+}
+
 pub(super) fn request() -> impl Strategy<Value = Request> {
     let method = any::<(u32, u32)>().prop_map(|(name, signature)| MethodId { name, signature });
     let remaining =
@@ -116,7 +137,11 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
     (ids, method, remaining, any::<bool>(), chain, bytes(300)).prop_map(
         |((id, instance), method, remaining, wants_reply, chain, payload)| {
             let (id, instance) = (RequestId(id), InstanceId(instance));
-            Request { head: RequestHead { id, instance, method, remaining, wants_reply, chain }, payload }
+            let is_ahead = id.0.is_multiple_of(3) && !chain.is_empty();
+            let is_impatient = id.0.is_multiple_of(5);
+            let head =
+                RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain };
+            Request { head, payload }
         },
     )
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::id::RequestId;
 use crate::proto::connection::{CloseReason, Connection, Event};
-use crate::proto::frame::{Frame, FrameError, HANDSHAKE_LIMIT, Proof, Refuse, RefuseReason};
+use crate::proto::frame::{Frame, FrameError, HANDSHAKE_LIMIT, PIECE, Proof, Refuse, RefuseReason};
 
 use super::arbitrary;
 use super::pair::{Pair, config};
@@ -43,6 +43,12 @@ fn the_frame_limit_is_small_until_the_peer_is_known() {
     let mut pair = Pair::new(config("a"), config("b"));
     assert_eq!(pair.acceptor.connection.limit(), HANDSHAKE_LIMIT);
     assert_eq!(pair.dialler.connection.limit(), HANDSHAKE_LIMIT);
+    pair.run();
+    assert_eq!(pair.acceptor.connection.limit(), PIECE, "what is longer comes in pieces");
+
+    let (old, mut new) = (config("a"), config("b"));
+    new.features = 0;
+    let mut pair = Pair::new(old, new);
     pair.run();
     assert_eq!(pair.acceptor.connection.limit(), config("b").max_frame);
 }
@@ -140,7 +146,7 @@ fn garbage_closes_with_both_sides_told() {
     let mut pair = Pair::established();
     pair.acceptor.give_bytes(pair.now, b"\xFF\xFF\xFF\xFF");
     pair.run();
-    let words = "protocol error: frame of 4294967295 bytes, the limit is 1114112";
+    let words = "protocol error: frame of 4294967295 bytes, the limit is 65536";
     assert_eq!(pair.acceptor.outcome(), words);
     assert_eq!(pair.dialler.outcome(), format!("the peer said goodbye: {words}"));
 }

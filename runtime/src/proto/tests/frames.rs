@@ -44,6 +44,8 @@ fn head() -> RequestHead {
         method: MethodId { name: 3, signature: 4 },
         remaining: None,
         wants_reply: true,
+        is_ahead: false,
+        is_impatient: false,
         chain: vec![],
     }
 }
@@ -120,11 +122,13 @@ proptest! {
             method: head.method,
             remaining: head.remaining,
             wants_reply: head.wants_reply,
+            is_ahead: head.is_ahead,
+            is_impatient: head.is_impatient,
             chain: head.chain.as_slice(),
         };
         let mut out = BytesMut::new();
-        put_request(&mut out, &lent, LIMIT, |out| { out.put_slice(payload); Ok(()) }).unwrap();
-        put_reply(&mut out, head.id, LIMIT, |out| { out.put_slice(payload); Ok(()) }).unwrap();
+        put_request(&mut out, &lent, LIMIT, |out| out.put_bytes(payload)).unwrap();
+        put_reply(&mut out, head.id, LIMIT, |out| out.put_bytes(payload)).unwrap();
         let reply = Frame::Reply { id: head.id, payload: payload.clone() };
         prop_assert_eq!(out, encoded(&[Frame::Request(request), reply]));
     }
@@ -228,32 +232,26 @@ fn a_frame_that_is_not_written_leaves_the_buffer_as_it_was() {
     let before = out.clone();
 
     let half = put_request(&mut out, &head(), LIMIT, |out| {
-        out.put_slice(b"half");
+        out.put_bytes(b"half")?;
         refused()
     });
     assert_eq!(half, Err(PutError::Codec(CodecError::Encode("no".to_owned()))));
     assert_eq!(out, before);
 
-    let large = put_reply(&mut out, RequestId(1), 100, |out| {
-        out.put_bytes(0, 92);
-        Ok(())
-    });
-    assert_eq!(large, Err(PutError::TooLarge { size: 101, limit: 100 }));
+    let large = put_reply(&mut out, RequestId(1), 100, |out| out.put_bytes(&[0; 92]));
+    assert_eq!(large, Err(PutError::TooLarge { limit: 100 }));
     assert_eq!(out, before);
 
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _ = put_request(&mut out, &head(), LIMIT, |out| {
-            out.put_slice(b"half");
+            out.put_bytes(b"half")?;
             std::panic::resume_unwind(Box::new("a panic in the user's Serialize"))
         });
     }));
     assert!(panicked.is_err());
     assert_eq!(out, before);
 
-    let fits = put_reply(&mut out, RequestId(1), 100, |out| {
-        out.put_bytes(0, 91);
-        Ok(())
-    });
+    let fits = put_reply(&mut out, RequestId(1), 100, |out| out.put_bytes(&[0; 91]));
     assert_eq!(fits, Ok(()), "the limit itself is allowed");
 }
 

@@ -117,6 +117,8 @@ fn request_has_its_published_bytes() {
         method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
         remaining: Some(Duration::from_secs(30)),
         wants_reply: true,
+        is_ahead: false,
+        is_impatient: false,
         chain: vec![],
     };
     let payload = Bytes::from_static(b"\x01\x02");

@@ -134,6 +134,8 @@ fn keyed_pair() -> Pair {
     let (mut a, mut b) = (config("a"), config("b"));
     a.secret = Some(secret("s"));
     b.secret = Some(secret("s"));
+    // So that the last frame is the handshake's.
+    (a.features, b.features) = (0, 0);
     Pair::new(a, b)
 }
 
@@ -166,6 +168,7 @@ fn a_recorded_proof_is_worth_nothing_in_another_handshake() {
     let mut stranger = keyed_pair();
     let mut acceptor = config("b");
     acceptor.secret = Some(secret("s"));
+    acceptor.features = 0;
     stranger.acceptor.connection =
         crate::proto::connection::Connection::accept(acceptor, [3; 32], stranger.now);
     stranger.run_changed(|passage, bytes| {
