@@ -2,9 +2,14 @@
 //!
 //! Invariant: plain values, checked when they are made; nothing here reads the clock or the network.
 
+mod limits;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub(crate) use limits::LEAST_CREDIT;
+pub use limits::Limits;
 
 /// What the nodes of a cluster share, so that nobody else can join it: any bytes, at least
 /// [`Secret::MIN_LEN`] of them. It never travels; each side of a connection proves that it has it.

@@ -74,7 +74,7 @@ pub mod __private;
 
 pub mod prelude;
 
-pub use config::{Overflow, Queued, Secret, SecretError};
+pub use config::{Limits, Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};

@@ -18,12 +18,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
+use crate::config::Limits;
 use crate::error::{CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::codec::{CodecError, Encoder};
 use crate::proto::frame::{PIECE, PutError, Request};
-use crate::proto::in_flight::{DEFAULT_MAX_IN_FLIGHT, InFlight};
+use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
 use crate::proto::settings::{FLOW, PeerIdentity};
@@ -35,16 +36,6 @@ use watches::Watches;
 pub(crate) use accounts::Place;
 pub(crate) use driving::Released;
 pub(crate) use watches::{WatchId, Watcher};
-
-/// How many bytes may wait for the socket before callers wait for room.
-const SEND_BUFFER: usize = 1024 * 1024;
-
-/// How many bytes of long messages may wait for the socket before callers wait for room. One message always may.
-const BULK_BUFFER: usize = 4 * 1024 * 1024;
-
-/// How many bytes may wait for the socket in all, replies and control frames included, which nobody waits to write. A
-/// peer that lets more gather asks without reading, and is cut off.
-const OVERRUN: usize = 256 * 1024 * 1024;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +131,7 @@ pub(crate) struct Link {
     limit: usize,
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
+    limits: Limits,
     state: Mutex<State>,
     /// The driver has something to do: it may write, or the link was closed.
     data: Notify,
@@ -181,21 +173,21 @@ struct Waiter {
 }
 
 impl State {
-    fn is_full(&self) -> bool {
-        self.lanes.calls_len() >= SEND_BUFFER || self.in_flight.is_full()
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.lanes.calls_len() >= limits.send_buffer || self.in_flight.is_full()
     }
 
-    fn is_bulk_full(&self) -> bool {
-        self.lanes.bulk_len() >= BULK_BUFFER || self.in_flight.is_full()
+    fn is_bulk_full(&self, limits: &Limits) -> bool {
+        self.lanes.bulk_len() >= limits.long_send_buffer || self.in_flight.is_full()
     }
 }
 
 impl Link {
-    pub(crate) fn new(peer: &PeerIdentity) -> Self {
+    pub(crate) fn new(peer: &PeerIdentity, limits: Limits) -> Self {
         let state = State {
             lanes: Lanes::new(peer.max_frame),
-            in_flight: InFlight::new(DEFAULT_MAX_IN_FLIGHT),
-            inbound: Inbound::new(DEFAULT_MAX_IN_FLIGHT),
+            in_flight: InFlight::new(limits.requests),
+            inbound: Inbound::new(limits.requests),
             watches: Watches::default(),
             accounts: Accounts::new(peer.features & FLOW != 0),
             is_idle: true,
@@ -210,6 +202,7 @@ impl Link {
             peer: Peer { node, incarnation, listen },
             limit,
             has_flow,
+            limits,
             state: Mutex::new(state),
             data: Notify::new(),
             open: AtomicBool::new(true),

@@ -114,6 +114,7 @@ impl Coordinator {
     pub(crate) fn new(
         me: &NodeId,
         incarnation: Incarnation,
+        names_per_peer: usize,
         events: mpsc::Receiver<PeerEvent>,
         peers: mpsc::Sender<News>,
     ) -> (Self, Arc<Names>, mpsc::Sender<Command>) {
@@ -124,7 +125,7 @@ impl Coordinator {
             changed: watch::Sender::new(()),
         });
         let coordinator = Self {
-            directory: Directory::new(me.clone(), incarnation),
+            directory: Directory::new(me.clone(), incarnation, names_per_peer),
             introductions: Introductions::new(me.clone()),
             links: BTreeMap::new(),
             withdrawals: Withdrawals::default(),

@@ -11,15 +11,14 @@ use crate::cluster::withdrawal::Withdraw;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::proto::frame::{NameEntry, Names};
 
-/// The most names that one peer may register here. What is above is passed over.
-const MAX_NAMES_PER_PEER: usize = 65_536;
-
 /// The names of the whole cluster, as far as this node knows.
 #[derive(Debug)]
 pub(crate) struct Directory {
     me: (NodeId, Incarnation),
     own: BTreeMap<String, Entry>,
     withdrawn: Withdrawn,
+    /// The most names that one peer may register here. What is above is passed over.
+    names_per_peer: usize,
     peers: BTreeMap<NodeId, (Incarnation, BTreeMap<String, Entry>)>,
     /// What `own` and `peers` say together, kept name by name as they change.
     names: HashMap<Arc<str>, Arc<[Candidate]>>,
@@ -68,11 +67,12 @@ impl Snapshot {
 }
 
 impl Directory {
-    pub(crate) fn new(me: NodeId, incarnation: Incarnation) -> Self {
+    pub(crate) fn new(me: NodeId, incarnation: Incarnation, names_per_peer: usize) -> Self {
         Self {
             me: (me, incarnation),
             own: BTreeMap::new(),
             withdrawn: Withdrawn::default(),
+            names_per_peer,
             peers: BTreeMap::new(),
             names: HashMap::new(),
         }
@@ -139,7 +139,7 @@ impl Directory {
         for NameEntry { name, interface, instances } in names.entries {
             if instances.is_empty() {
                 known.remove(&name);
-            } else if known.len() < MAX_NAMES_PER_PEER || known.contains_key(&name) {
+            } else if known.len() < self.names_per_peer || known.contains_key(&name) {
                 known.insert(name.clone(), Entry { interface: interface.into(), instances });
             }
             changed.insert(name);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn names_of_all_nodes_stand_together_in_order() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         directory.set_own("counter", "Counter", vec![InstanceId(7)]);
         let names = Names { complete: true, entries: vec![entry("counter", &[2, 1]), entry("other", &[3])] };
         assert!(directory.apply(&node("a"), Incarnation(1), names));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once_and_an_empty_entry_removes() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         let told = directory.set_own("counter", "Counter", vec![InstanceId(7)]).unwrap();
         assert_eq!(told[0].entries, [entry("counter", &[7])]);
         assert!(directory.set_own("counter", "Counter", vec![InstanceId(7)]).is_none());
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_complete_list_replaces_and_a_change_adds() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         let all = |entries| Names { complete: true, entries };
         assert!(directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1]), entry("y", &[2])])));
         assert!(!directory.apply(&node("a"), Incarnation(1), all(vec![entry("x", &[1]), entry("y", &[2])])));
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_withdrawn_name_is_known_here_and_told_to_nobody_until_it_has_gone() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         directory.set_own("x", "Counter", vec![InstanceId(1)]);
         directory.set_own("y", "Counter", vec![InstanceId(2)]);
         let names = || Withdraw::Names(vec!["x".into(), "nobody".into()]);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn who_withdrew_all_names_tells_none_any_more() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         directory.set_own("x", "Counter", vec![InstanceId(1)]);
         directory.set_own("y", "Counter", vec![InstanceId(2)]);
         directory.withdraw(&Withdraw::Names(vec!["x".into()]));
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_earlier_life_does_not_touch_the_later_one() {
-        let mut directory = Directory::new(node("b"), Incarnation(1));
+        let mut directory = Directory::new(node("b"), Incarnation(1), 64);
         let names = || Names { complete: true, entries: vec![entry("x", &[1])] };
         directory.apply(&node("a"), Incarnation(1), names());
         directory.apply(&node("a"), Incarnation(2), names());

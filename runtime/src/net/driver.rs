@@ -299,7 +299,7 @@ impl Driver {
     }
 
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
-        let link = Arc::new(Link::new(&peer));
+        let link = Arc::new(Link::new(&peer, self.connection.limits()));
         let (decision, decided) = oneshot::channel();
         let ticket = self.ticket(&link, peer.dial);
         self.candidate = Some(link);
@@ -314,7 +314,7 @@ impl Driver {
             self.link = Some(admitted); // the peers' task knows it already
             return;
         }
-        let link = Arc::new(Link::new(peer));
+        let link = Arc::new(Link::new(peer, self.connection.limits()));
         let ticket = self.ticket(&link, peer.dial);
         self.link = Some(link);
         if let Some(ticket) = ticket {

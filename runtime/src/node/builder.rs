@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
-use crate::config::Secret;
+use crate::config::{Limits, Secret};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
@@ -51,6 +51,7 @@ pub struct NodeBuilder {
     silence: Duration,
     handshake_timeout: Duration,
     max_message: usize,
+    limits: Limits,
     transport: Arc<dyn Transport>,
 }
 
@@ -68,6 +69,7 @@ impl NodeBuilder {
             silence: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             max_message: 64 * 1024 * 1024,
+            limits: Limits::default(),
             transport: Arc::new(Tcp),
         }
     }
@@ -137,6 +139,12 @@ impl NodeBuilder {
         self
     }
 
+    /// How much this node keeps for its peers and for strangers on its port, at most. Default: see [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "the in-memory network is for tests"))]
     pub(crate) fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = transport;
@@ -165,10 +173,11 @@ impl NodeBuilder {
             }
             None => (None, None),
         };
-        let host = Arc::new(Host::new(id.clone(), next_incarnation(), self.call_timeout));
+        let host = Arc::new(Host::new(id.clone(), next_incarnation(), self.call_timeout, self.limits.events));
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
-        let (coordinator, names, register) = Coordinator::new(&id, host.incarnation, events, news.clone());
+        let (coordinator, names, register) =
+            Coordinator::new(&id, host.incarnation, self.limits.names, events, news.clone());
         let table = Arc::new(PeerTable::default());
         let identity = Identity {
             cluster: self.cluster,
@@ -183,6 +192,7 @@ impl NodeBuilder {
         config.handshake_timeout = self.handshake_timeout;
         config.heartbeat = self.heartbeat;
         config.silence = self.silence;
+        config.limits = self.limits;
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
         let tasks = host.tasks.clone();
         let wiring = Wiring {
@@ -244,6 +254,9 @@ impl NodeBuilder {
         if !(smallest..=largest).contains(&self.max_message) {
             let problem = format!("is {} bytes; {smallest} to {largest} are possible", self.max_message);
             return Err(StartError::InvalidSetting { setting: "max_message", problem });
+        }
+        if let Some((setting, problem)) = self.limits.problem(self.max_message) {
+            return Err(StartError::InvalidSetting { setting, problem });
         }
         Ok(())
     }

@@ -105,7 +105,7 @@ impl Link {
         if !self.is_open() {
             return Err(Refused::Closed);
         }
-        let is_full = if is_bulk { state.is_bulk_full() } else { state.is_full() };
+        let is_full = if is_bulk { state.is_bulk_full(&self.limits) } else { state.is_full(&self.limits) };
         let Awaited { calls, bulk } = &mut state.is_room_awaited;
         let is_awaited = if is_bulk { bulk } else { calls };
         if is_full || (*is_awaited && ticket.is_none()) {

@@ -16,7 +16,7 @@ use crate::proto::lanes::{Calls, Ticket};
 use crate::proto::outgoing::Outgoing;
 
 use super::accounts::{Accounts, Woken};
-use super::{BULK_BUFFER, Link, OVERRUN, SEND_BUFFER, State, Waiter};
+use super::{Link, State, Waiter};
 
 /// What the driver does for the peer's requests that have left.
 #[derive(Debug, Default)]
@@ -40,8 +40,8 @@ impl Link {
         std::mem::swap(&mut state.gone, &mut released.gone);
         state.is_idle = !any;
         // Not at the first byte of room: who waits comes, and most would find none.
-        let calls = state.is_room_awaited.calls && state.lanes.calls_len() <= SEND_BUFFER / 2;
-        let bulk = state.is_room_awaited.bulk && state.lanes.bulk_len() <= BULK_BUFFER / 2;
+        let calls = state.is_room_awaited.calls && state.lanes.calls_len() <= self.limits.send_buffer / 2;
+        let bulk = state.is_room_awaited.bulk && state.lanes.bulk_len() <= self.limits.long_send_buffer / 2;
         if calls || bulk {
             state.is_room_awaited.calls &= !calls;
             state.is_room_awaited.bulk &= !bulk;
@@ -58,7 +58,7 @@ impl Link {
 
     /// Whether so much waits to be written that the peer must be cut off.
     pub(crate) fn is_overrun(&self) -> bool {
-        self.state().lanes.len() > OVERRUN
+        self.state().lanes.len() > self.limits.unread
     }
 
     /// Ends when something may wait to be written. Cancel safe.

@@ -18,9 +18,6 @@ use crate::proto::watch::Watch;
 
 use super::{Link, Refused};
 
-/// How many watches one side of a connection may have at most.
-pub(crate) const MAX_WATCHES: usize = 65_536;
-
 /// Who is told that an instance which it watches has ended. It never waits.
 pub(crate) trait Watcher: Send + Sync + fmt::Debug {
     /// The instance behind `watch` has ended. Nothing more comes of that watch.
@@ -61,7 +58,7 @@ impl Link {
     /// `order` has said before.
     ///
     /// # Errors
-    /// [`Refused::Full`] if [`MAX_WATCHES`] are open, [`Refused::Closed`] if the connection has ended. The watcher is
+    /// [`Refused::Full`] if as many are open as may be, [`Refused::Closed`] if the connection has ended. The watcher is
     /// not told then.
     pub(crate) fn watch(
         &self,
@@ -76,7 +73,7 @@ impl Link {
             return Err(Refused::Closed);
         }
         let watches = &mut state.watches;
-        if watches.own.len() >= MAX_WATCHES {
+        if watches.own.len() >= self.limits.watches {
             return Err(Refused::Full);
         }
         watches.given += 1;
@@ -135,7 +132,7 @@ impl Link {
         if peers.contains_key(&watch.id) {
             return Insert::Duplicate;
         }
-        if peers.len() >= MAX_WATCHES {
+        if peers.len() >= self.limits.watches {
             return Insert::Full;
         }
         peers.insert(watch.id, watch);

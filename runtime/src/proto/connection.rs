@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::config::Limits;
 use crate::id::InstanceId;
 
 use super::bodies;
@@ -78,6 +79,11 @@ impl Connection {
             next_token: 1,
             inflow: None,
         }
+    }
+
+    /// How much is kept for the peer.
+    pub(crate) fn limits(&self) -> Limits {
+        self.config.limits
     }
 
     /// The largest frame to take from the peer now, in bytes: little until it is established. To be asked anew
@@ -348,8 +354,9 @@ impl Connection {
     fn establish(&mut self, now: Instant, peer: PeerIdentity) {
         self.state = State::Established(Liveness::new(self.config.heartbeat, self.config.silence, now));
         if peer.features & FLOW != 0 {
-            self.transmit.push_back(Frame::Window(self.config.window));
-            self.inflow = Some(Inflow::new(self.config.window, self.config.max_frame() as usize));
+            let window = self.config.window();
+            self.transmit.push_back(Frame::Window(window));
+            self.inflow = Some(Inflow::new(window, self.config.max_frame() as usize));
         }
         self.events.push_back(Event::Established(peer));
     }

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::LEAST_CREDIT;
 use crate::id::InstanceId;
 
 /// So many messages, and so many bytes of their arguments.
@@ -149,7 +150,8 @@ fn one(bytes: usize) -> Amount {
 }
 
 /// What may be sent to an instance before the peer has said its window. No window is smaller.
-pub(crate) const SMALLEST_WINDOW: Amount = Amount { messages: 16, bytes: 64 * 1024 };
+pub(crate) const SMALLEST_WINDOW: Amount =
+    Amount { messages: LEAST_CREDIT.0 as u64, bytes: LEAST_CREDIT.1 as u64 };
 
 #[cfg(test)]
 mod tests {

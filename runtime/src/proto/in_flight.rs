@@ -16,7 +16,7 @@ pub(crate) struct InFlight<T> {
 }
 
 impl<T> InFlight<T> {
-    /// An empty table of at most `max` requests. See [`DEFAULT_MAX_IN_FLIGHT`].
+    /// An empty table of at most `max` requests.
     pub(crate) fn new(max: usize) -> Self {
         Self { waiting: HashMap::default(), next: 1, max }
     }
@@ -61,9 +61,6 @@ impl<T> InFlight<T> {
         all.into_iter().map(|(id, request)| (RequestId(id), request))
     }
 }
-
-/// The requests that wait on one connection at most, unless set otherwise.
-pub(crate) const DEFAULT_MAX_IN_FLIGHT: usize = 65_536;
 
 /// Hashes numbers that this node has given out itself in order. Nobody else chooses a key of the table, and a lookup
 /// of a number that a peer made up ends at the first empty place, so that nothing stronger is needed.

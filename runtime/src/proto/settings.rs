@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::Secret;
+use crate::config::{Limits, Secret};
 use crate::id::{Incarnation, NodeId};
 
 use super::flow::Amount;
@@ -32,8 +32,8 @@ pub(crate) struct ConnectionConfig {
     /// The largest frame that is taken once the connection is established, in bytes. What is below
     /// [`SMALLEST_LIMIT`] counts as that. Where both sides have the feature [`FLOW`] it is the longest message.
     pub(crate) max_frame: usize,
-    /// What is taken ahead.
-    pub(crate) window: Window,
+    /// How much is kept for the peer.
+    pub(crate) limits: Limits,
 }
 
 impl ConnectionConfig {
@@ -49,13 +49,20 @@ impl ConnectionConfig {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             max_frame: DEFAULT_MAX_FRAME,
-            window: DEFAULT_WINDOW,
+            limits: Limits::default(),
         }
     }
 
     /// The largest frame that is taken, as the peer is told.
     pub(super) fn max_frame(&self) -> u32 {
         u32::try_from(self.max_frame.max(SMALLEST_LIMIT)).unwrap_or(u32::MAX)
+    }
+
+    /// What is taken ahead, as the peer is told.
+    pub(super) fn window(&self) -> Window {
+        let Limits { credit_messages, credit_bytes, pieces, .. } = self.limits;
+        let instance = Amount { messages: credit_messages as u64, bytes: credit_bytes as u64 };
+        Window { instance, pieces: pieces as u64 }
     }
 }
 
@@ -112,10 +119,6 @@ pub(crate) const FEATURES: u64 = FLOW;
 
 /// Credit for each instance, and long messages in pieces.
 pub(crate) const FLOW: u64 = 1 << 0;
-
-/// What is taken ahead, unless set otherwise.
-pub(crate) const DEFAULT_WINDOW: Window =
-    Window { instance: Amount { messages: 4096, bytes: 4 << 20 }, pieces: 1 << 20 };
 
 /// The largest frame, in bytes, unless set otherwise: room for a payload of one mebibyte.
 pub(crate) const DEFAULT_MAX_FRAME: usize = (1 << 20) + 64 * 1024;

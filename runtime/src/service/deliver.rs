@@ -97,8 +97,9 @@ impl<M: WireMessage> Deliver for Reachable<M> {
                 Intake::Waits
             }
             Err(refused) => {
+                let is_closed = matches!(refused, Refused::Closed(_));
                 self.refuse(&arrival, refused);
-                Intake::Done
+                if is_closed { Intake::Gone } else { Intake::Done }
             }
         }
     }

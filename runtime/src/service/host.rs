@@ -18,9 +18,6 @@ use crate::service::deliver::Deliver;
 use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
 
-/// How many events a slow reader of `Node::events` may lag behind.
-const EVENTS: usize = 1024;
-
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) node: NodeId,
@@ -67,7 +64,8 @@ struct Counts {
 }
 
 impl Host {
-    pub(crate) fn new(node: NodeId, incarnation: Incarnation, call_timeout: Duration) -> Self {
+    /// `events` is how far a slow reader of events may lag behind.
+    pub(crate) fn new(node: NodeId, incarnation: Incarnation, call_timeout: Duration, events: usize) -> Self {
         let deadlines = Arc::new(Deadlines::new());
         Self {
             node,
@@ -78,7 +76,7 @@ impl Host {
             tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
             residents: Mutex::default(),
-            events: broadcast::Sender::new(EVENTS),
+            events: broadcast::Sender::new(events),
             counts: Counts::default(),
             next_instance: AtomicU64::new(1),
             next_watch: AtomicU64::new(1),

@@ -153,9 +153,9 @@ impl<M: WireMessage> Pump<M> {
         let settled = catch_unwind(AssertUnwindSafe(|| match sent {
             Ok(()) => {}
             Err(Refused::Closed(envelope)) => {
-                // What waited before a drain began is run by it.
+                // Who waits for credit is to go elsewhere; what is here already, when a drain begins, is run by it.
+                arrival.link.instance_gone(self.instance());
                 if let Err(item) = local.push_late(Box::new(Item::Envelope(envelope))) {
-                    arrival.link.instance_gone(self.instance());
                     reachable.refuse_stopped(&arrival);
                     drop(item);
                 }

@@ -226,7 +226,7 @@ mod tests {
 
     fn host() -> Arc<Host> {
         let node = NodeId::new("a").unwrap();
-        let host = Arc::new(Host::new(node, Incarnation(1), Duration::from_secs(30)));
+        let host = Arc::new(Host::new(node, Incarnation(1), Duration::from_secs(30), 64));
         for task in 0..2 {
             host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
         }

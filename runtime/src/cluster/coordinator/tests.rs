@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
 
 use super::*;
+use crate::config::Limits;
 use crate::proto::frame::{NameEntry, parse};
 use crate::proto::settings::PeerIdentity;
 
@@ -18,7 +19,7 @@ impl Scene {
     fn new() -> Self {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
-        let (task, names, commands) = Coordinator::new(&node("me"), Incarnation(1), hears, peers);
+        let (task, names, commands) = Coordinator::new(&node("me"), Incarnation(1), 64, hears, peers);
         tokio::spawn(task.run());
         Self { names, commands, events }
     }
@@ -30,7 +31,7 @@ impl Scene {
 
     /// A peer that has just connected.
     async fn peer(&self, name: &str) -> Arc<Link> {
-        let link = Arc::new(Link::new(&PeerIdentity::of(name)));
+        let link = Arc::new(Link::new(&PeerIdentity::of(name), Limits::default()));
         self.tell(PeerEvent::Up(Arc::clone(&link))).await;
         link
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::config::Limits;
 use crate::id::MethodId;
 use crate::port::Head;
 use crate::proto::flow::Amount;
@@ -17,7 +18,7 @@ const LIMIT: usize = 1 << 20;
 const INSTANCE: InstanceId = InstanceId(7);
 
 fn link(peer: &str) -> Link {
-    Link::new(&PeerIdentity::of(peer))
+    Link::new(&PeerIdentity::of(peer), Limits::default())
 }
 
 /// Both ends of a connection: `here` watches, `there` is watched.
@@ -132,7 +133,7 @@ fn a_down_comes_after_all_that_was_said_before() {
 fn a_watch_goes_although_the_buffer_is_full() {
     let (pair, notes) = (Pair::new(), Arc::new(Notes::default()));
     pair.here.set_window(MUCH);
-    while !pair.here.state().is_full() {
+    while !pair.here.state().is_full(&Limits::default()) {
         say(&pair.here, &[0; 10_000]);
     }
     let number = notes.watch(&pair.here, 1).unwrap();

@@ -52,8 +52,9 @@ fn explore(interruptions: Option<usize>, model: impl Fn() + Send + Sync + 'stati
 }
 
 /// The host of all models. It stands outside of them, as nothing in it is loom's.
-static HOST: LazyLock<Arc<Host>> =
-    LazyLock::new(|| Arc::new(Host::new(NodeId::new("a").unwrap(), Incarnation(1), Duration::from_secs(1))));
+static HOST: LazyLock<Arc<Host>> = LazyLock::new(|| {
+    Arc::new(Host::new(NodeId::new("a").unwrap(), Incarnation(1), Duration::from_secs(1), 64))
+});
 
 /// What the instances of the models speak.
 #[skyhold_macros::service(crate = crate)]

@@ -29,7 +29,7 @@ impl Target {
 }
 
 fn host() -> Arc<Host> {
-    Arc::new(Host::new(NodeId::new("a").unwrap(), Incarnation(1), Duration::from_secs(1)))
+    Arc::new(Host::new(NodeId::new("a").unwrap(), Incarnation(1), Duration::from_secs(1), 64))
 }
 
 fn child(begin: Begin) -> Child {
