@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Limits;
@@ -80,10 +81,27 @@ pub(crate) trait Inbox: Send + Sync + fmt::Debug + 'static {
     fn unwatch(&self, link: &Arc<Link>, watch: Watch, reason: Option<StopReason>);
 }
 
-/// The connections that stand, by node.
+/// How a node can be reached.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Over this connection.
+    Up(Arc<Link>),
+    /// Not now: its connection was lost and is being made again.
+    Away,
+    /// Not at all: it is not known, or has gone.
+    None,
+}
+
+/// The connections, by node.
 pub(crate) trait Links: Send + Sync + fmt::Debug + 'static {
-    /// The connection to `node`.
-    fn link(&self, node: &NodeId) -> Option<Arc<Link>>;
+    /// How `node` can be reached.
+    fn way(&self, node: &NodeId) -> Way;
+
+    /// Ends with the next change. Who waits first is woken first.
+    fn changed(&self) -> Notified<'_>;
+
+    /// Somebody waits for `node` to be reached again.
+    fn want(&self, node: &NodeId);
 }
 
 /// What a request carries beside its payload.

@@ -27,6 +27,7 @@ mod processes;
 mod public_api;
 mod races;
 mod raw;
+mod reconnecting;
 mod remote;
 mod rerouting;
 mod stuck;

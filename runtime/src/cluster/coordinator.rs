@@ -179,7 +179,11 @@ impl Coordinator {
     fn peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up(link) => self.peer_up(link),
-            PeerEvent::Down(link) => self.peer_down(&link),
+            PeerEvent::Down { link, is_away } => self.peer_down(&link, is_away),
+            PeerEvent::Gone { node, incarnation } => {
+                let changed = self.directory.remove_peer(&node, incarnation);
+                self.publish_if(changed);
+            }
             PeerEvent::Names(link, names) => {
                 let peer = link.peer();
                 if self.directory.apply(&peer.node, peer.incarnation, names) {
@@ -201,6 +205,8 @@ impl Coordinator {
     }
 
     fn peer_up(&mut self, link: Arc<Link>) {
+        let changed = self.directory.peer_is_away(&link.peer().node, link.peer().incarnation, false);
+        self.publish_if(changed);
         let (to_it, to_others) = self.introductions.connected(link.peer());
         for names in self.directory.own_names() {
             link.put(&Frame::Names(names));
@@ -217,14 +223,23 @@ impl Coordinator {
         self.links.insert(link.peer().node.clone(), link);
     }
 
-    fn peer_down(&mut self, link: &Arc<Link>) {
+    fn peer_down(&mut self, link: &Arc<Link>, is_away: bool) {
         let peer = link.peer();
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
         }
         self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);
-        if self.directory.remove_peer(&peer.node, peer.incarnation) {
+        let changed = if is_away {
+            self.directory.peer_is_away(&peer.node, peer.incarnation, true)
+        } else {
+            self.directory.remove_peer(&peer.node, peer.incarnation)
+        };
+        self.publish_if(changed);
+    }
+
+    fn publish_if(&self, changed: bool) {
+        if changed {
             self.names.publish(self.directory.snapshot());
         }
     }

@@ -19,9 +19,18 @@ pub(crate) struct Directory {
     withdrawn: Withdrawn,
     /// The most names that one peer may register here. What is above is passed over.
     names_per_peer: usize,
-    peers: BTreeMap<NodeId, (Incarnation, BTreeMap<String, Entry>)>,
+    peers: BTreeMap<NodeId, PeerNames>,
     /// What `own` and `peers` say together, kept name by name as they change.
     names: HashMap<Arc<str>, Arc<[Candidate]>>,
+}
+
+/// What a peer has said of itself.
+#[derive(Debug)]
+struct PeerNames {
+    incarnation: Incarnation,
+    names: BTreeMap<String, Entry>,
+    /// Whether its connection was lost and is being made again.
+    is_away: bool,
 }
 
 /// Which of this node's names its peers are not told.
@@ -57,6 +66,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Candidate {
     pub(crate) address: Address,
     pub(crate) interface: Arc<str>,
+    /// Whether the connection to its node was lost and is being made again.
+    pub(crate) is_away: bool,
 }
 
 impl Snapshot {
@@ -129,13 +140,14 @@ impl Directory {
 
     /// A peer said something of itself. Gives whether anything changed.
     pub(crate) fn apply(&mut self, peer: &NodeId, incarnation: Incarnation, names: Names) -> bool {
-        let another_life = self.peers.get(peer).is_some_and(|(known, _)| *known != incarnation);
+        let another_life = self.peers.get(peer).is_some_and(|known| known.incarnation != incarnation);
         let mut changed: BTreeSet<String> = BTreeSet::new();
         if another_life || names.complete {
-            let before = self.peers.remove(peer).map(|(_, names)| names).unwrap_or_default();
+            let before = self.peers.remove(peer).map(|known| known.names).unwrap_or_default();
             changed.extend(before.into_keys());
         }
-        let known = &mut self.peers.entry(peer.clone()).or_insert_with(|| (incarnation, BTreeMap::new())).1;
+        let new = || PeerNames { incarnation, names: BTreeMap::new(), is_away: false };
+        let known = &mut self.peers.entry(peer.clone()).or_insert_with(new).names;
         for NameEntry { name, interface, instances } in names.entries {
             if instances.is_empty() {
                 known.remove(&name);
@@ -149,11 +161,23 @@ impl Directory {
 
     /// A peer is gone, and what it ran with it. Gives whether anything changed.
     pub(crate) fn remove_peer(&mut self, peer: &NodeId, incarnation: Incarnation) -> bool {
-        if self.peers.get(peer).is_none_or(|(known, _)| *known != incarnation) {
+        if self.peers.get(peer).is_none_or(|known| known.incarnation != incarnation) {
             return false;
         }
-        let names = self.peers.remove(peer).map(|(_, names)| names).unwrap_or_default();
+        let names = self.peers.remove(peer).map(|known| known.names).unwrap_or_default();
         names.keys().fold(false, |any, name| self.refresh(name) | any)
+    }
+
+    /// The connection to a peer was lost and is being made again, or it stands again. Gives whether anything changed.
+    pub(crate) fn peer_is_away(&mut self, peer: &NodeId, incarnation: Incarnation, is_away: bool) -> bool {
+        let Some(known) = self.peers.get_mut(peer).filter(|known| known.incarnation == incarnation) else {
+            return false;
+        };
+        if std::mem::replace(&mut known.is_away, is_away) == is_away {
+            return false;
+        }
+        let names: Vec<String> = known.names.keys().cloned().collect();
+        names.iter().fold(false, |any, name| self.refresh(name) | any)
     }
 
     /// The names as they are now.
@@ -164,18 +188,18 @@ impl Directory {
     /// Puts together anew what is known of one name. Gives whether that changed anything.
     fn refresh(&mut self, name: &str) -> bool {
         let (me, incarnation) = &self.me;
-        let own = self.own.get(name).map(|entry| (me, *incarnation, entry));
-        let peers = self
-            .peers
-            .iter()
-            .filter_map(|(node, (incarnation, names))| Some((node, *incarnation, names.get(name)?)));
+        let own = self.own.get(name).map(|entry| (me, *incarnation, entry, false));
+        let peers = self.peers.iter().filter_map(|(node, PeerNames { incarnation, names, is_away })| {
+            Some((node, *incarnation, names.get(name)?, *is_away))
+        });
         let mut candidates: Vec<Candidate> = own
             .into_iter()
             .chain(peers)
-            .flat_map(|(node, incarnation, entry)| {
+            .flat_map(|(node, incarnation, entry, is_away)| {
                 entry.instances.iter().map(move |&instance| Candidate {
                     address: Address { node: node.clone(), incarnation, instance },
                     interface: Arc::clone(&entry.interface),
+                    is_away,
                 })
             })
             .collect();

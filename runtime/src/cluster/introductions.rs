@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::id::NodeId;
+use crate::net::peers::is_dialable;
 use crate::port::Peer;
 use crate::proto::frame::{Member, Members};
 
@@ -56,11 +57,6 @@ impl Introductions {
         });
         unknown.map(|member| member.address).take(MAX_INTRODUCED).collect()
     }
-}
-
-/// `0.0.0.0` is where a node listens, but not where it is.
-fn is_dialable(address: &SocketAddr) -> bool {
-    !address.ip().is_unspecified() && address.port() != 0
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,18 +40,22 @@ impl Wiring {
         let wiring = self.clone();
         self.spawn(async move {
             if let Err(error) = wiring.connect(&address, number).await {
-                drop(wiring.surroundings.news.send(News::DialFailed { address, error }).await);
+                let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                let failed = News::DialFailed { address, error: error.to_string(), is_refused };
+                drop(wiring.surroundings.news.send(failed).await);
             }
         });
     }
 
-    async fn connect(&self, address: &Arc<str>, number: u64) -> Result<(), String> {
+    async fn connect(&self, address: &Arc<str>, number: u64) -> io::Result<()> {
         let stream = match time::timeout(CONNECT_TIMEOUT, self.transport.connect(address)).await {
-            None => return Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
-            Some(Err(error)) => return Err(error.to_string()),
-            Some(Ok(stream)) => stream,
+            None => {
+                let text = format!("no answer within {CONNECT_TIMEOUT:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Some(stream) => stream?,
         };
-        let chance = random::nonce().map_err(|error| error.to_string())?;
+        let chance = random::nonce()?;
         let nonce = hello_nonce(number, chance);
         let connection = Connection::dial(self.config.clone(), nonce, time::now());
         let dialled = Dialled::ByMe(Arc::clone(address));

@@ -391,7 +391,9 @@ impl Driver {
         self.swept = now;
         let inbox = &self.surroundings.inbox;
         let gone: Vec<_> = self.connection.addressed().filter(|instance| !inbox.has(*instance)).collect();
-        gone.into_iter().for_each(|instance| self.connection.gone(instance));
+        for instance in gone {
+            self.connection.gone(instance);
+        }
     }
 
     /// Sets the timer, if it is later than it should be. One that rings too early does no harm.

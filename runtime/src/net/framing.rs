@@ -98,7 +98,7 @@ impl Decoder for FrameDecoder {
         if let Some(frame) = frame::parse(buffer, self.limit)? {
             return Ok(Some(Next::Frame(frame)));
         }
-        Ok(frame::begin_piece(buffer, self.limit)?.map(Next::Piece))
+        Ok(frame::begin_piece(buffer).map(Next::Piece))
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Next>, ReadError> {

@@ -1,9 +1,11 @@
 //! Sockets: listening, dialling, and one driver task a connection. No services.
 
 pub(crate) mod dialer;
+mod dials;
 pub(crate) mod driver;
 pub(crate) mod framing;
 pub(crate) mod io;
 pub(crate) mod listener;
 pub(crate) mod news;
 pub(crate) mod peers;
+pub(crate) mod table;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::id::{Incarnation, NodeId};
 use crate::port::Link;
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Members, Names, Refuse};
@@ -38,7 +39,7 @@ pub(crate) enum News {
     /// A connection has ended. Without a link it was never established.
     Down { link: Option<Arc<Link>>, dialled: Dialled, address: String, reason: CloseReason },
     /// An address did not answer.
-    DialFailed { address: Arc<str>, error: String },
+    DialFailed { address: Arc<str>, error: String, is_refused: bool },
     /// A peer told its names.
     Names(Arc<Link>, Names),
     /// A peer told which nodes it knows.
@@ -49,6 +50,8 @@ pub(crate) enum News {
     NamesSynced(Arc<Link>, u64),
     /// Connect to this address, which a peer told of.
     Dial(Arc<str>),
+    /// Somebody waits for this node to be reached again.
+    Want(NodeId),
     /// The node shuts down: say goodbye to everybody. Answered when every connection has ended.
     Close(oneshot::Sender<()>),
 }
@@ -57,7 +60,16 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
     Up(Arc<Link>),
-    Down(Arc<Link>),
+    /// A connection has ended. Its node is looked for again if it is away.
+    Down {
+        link: Arc<Link>,
+        is_away: bool,
+    },
+    /// A node that was away in this life is not waited for any more.
+    Gone {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
     Names(Arc<Link>, Names),
     Members(Members),
     NamesSync(Arc<Link>, u64),

@@ -5,49 +5,27 @@
 //!
 //! Invariant: it waits for nothing but news and its timer, and for the cluster to take what it tells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
+use crate::net::dials::Dials;
 use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
-use crate::policy::backoff::Backoff;
-use crate::port::{Link, Links};
+use crate::net::table::{self, PeerTable};
+use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Refuse, RefuseReason};
 use crate::proto::survivor::{self, Admit, Existing};
-use crate::{random, time};
-
-/// How often an address that only a peer told of is dialled in vain before it is forgotten.
-const GIVE_UP_AFTER: u32 = 10;
-
-/// The connections that stand, for everybody to read.
-#[derive(Debug, Default)]
-pub(crate) struct PeerTable(ArcSwap<HashMap<NodeId, Arc<Link>>>);
-
-impl Links for PeerTable {
-    fn link(&self, node: &NodeId) -> Option<Arc<Link>> {
-        self.0.load().get(node).cloned()
-    }
-}
-
-impl PeerTable {
-    /// The connected nodes, in no order.
-    pub(crate) fn nodes(&self) -> Vec<(NodeId, Incarnation)> {
-        self.0.load().values().map(|link| (link.peer().node.clone(), link.peer().incarnation)).collect()
-    }
-}
+use crate::time;
 
 /// Tells everybody outside what happened.
 pub(crate) type Publish = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// The most addresses that are dialled at a time. What peers tell of beyond that is passed over.
-const MAX_DIALS: usize = 4096;
 
 /// The task's state.
 pub(crate) struct Peers {
@@ -58,11 +36,11 @@ pub(crate) struct Peers {
     table: Arc<PeerTable>,
     publish: Publish,
     up: BTreeMap<NodeId, Ticket>,
+    /// Nodes whose connection was lost, and that nobody knows to have gone.
+    away: BTreeMap<NodeId, Away>,
     /// Connections that have lost their place and are closing.
     retired: Vec<mpsc::Sender<Order>>,
-    dials: BTreeMap<Arc<str>, Dial>,
-    /// How often was dialled: of two dials to one node the later lives, on both sides.
-    dial_number: u64,
+    dials: Dials,
     /// Connections that were admitted or established, or refused after they had asked, and have not ended.
     open: usize,
     is_closing: bool,
@@ -70,26 +48,12 @@ pub(crate) struct Peers {
     closed: Option<oneshot::Sender<()>>,
 }
 
-/// An address that is to be connected.
+/// A node whose connection was lost.
 #[derive(Debug)]
-struct Dial {
-    state: DialState,
-    backoff: Backoff,
-    failures: u32,
-    /// The node that was found there last.
-    node: Option<NodeId>,
-    /// Configured, and so never forgotten.
-    is_seed: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DialState {
-    /// To be dialled at this time.
-    Due(Instant),
-    /// Being dialled.
-    Dialling,
-    /// Connected by a dial of this node.
-    Connected,
+struct Away {
+    incarnation: Incarnation,
+    /// When it counts as gone, if no address of it is known: then only it itself can come back.
+    until: Option<Instant>,
 }
 
 impl Peers {
@@ -101,6 +65,7 @@ impl Peers {
         table: Arc<PeerTable>,
         publish: Publish,
     ) -> Self {
+        let dials = Dials::new(wiring.config.identity.incarnation.0);
         Self {
             me,
             wiring,
@@ -109,9 +74,9 @@ impl Peers {
             table,
             publish,
             up: BTreeMap::new(),
+            away: BTreeMap::new(),
             retired: Vec::new(),
-            dials: BTreeMap::new(),
-            dial_number: 0,
+            dials,
             open: 0,
             is_closing: false,
             closed: None,
@@ -122,7 +87,7 @@ impl Peers {
     pub(crate) fn seed(&mut self, address: &str) {
         let own = self.wiring.config.identity.listen.map(|at| at.to_string());
         if own.as_deref() != Some(address) {
-            self.add_dial(address.into(), true);
+            self.dials.add(address.into(), true, None, time::now());
         }
     }
 
@@ -130,14 +95,14 @@ impl Peers {
     pub(crate) async fn run(mut self) {
         loop {
             self.dial_due();
-            let next = self.dials.values().filter_map(Dial::due).min();
+            let next = self.away.values().filter_map(|away| away.until).chain(self.dials.next()).min();
             tokio::select! {
                 biased;
                 news = self.news.recv() => match news {
                     Some(news) => self.handle(news).await,
                     None => return,
                 },
-                () = sleep_until(next) => {}
+                () = sleep_until(next) => self.forget_overdue().await,
             }
         }
     }
@@ -149,9 +114,9 @@ impl Peers {
             News::Down { link, dialled, address, reason } => {
                 self.down(link, &dialled, address, &reason).await;
             }
-            News::DialFailed { address, error } => {
+            News::DialFailed { address, error, is_refused } => {
                 tracing::debug!(node = %self.me, %address, error, "dial failed");
-                self.dial_failed(&address);
+                self.dial_failed(&address, is_refused).await;
             }
             News::Names(link, names) => {
                 if self.is_current(&link) {
@@ -169,11 +134,9 @@ impl Peers {
                 }
             }
             News::NamesSynced(link, token) => self.tell(PeerEvent::NamesSynced(link, token)).await,
-            News::Dial(address) => {
-                if !self.is_closing && self.dials.len() < MAX_DIALS {
-                    self.add_dial(address, false);
-                }
-            }
+            News::Dial(address) if self.is_closing => drop(address),
+            News::Dial(address) => self.dials.add(address, false, None, time::now()),
+            News::Want(node) => self.dials.hint(&node, time::now()),
             News::Close(done) => self.close(done),
         }
     }
@@ -187,7 +150,7 @@ impl Peers {
                 dialled_by_me: up.dialled != Dialled::ByPeer,
                 is_later: up.dialled == Dialled::ByPeer && up.number > ticket.number,
             },
-            None if self.is_dialling(peer.listen) => Existing::Dialing,
+            None if peer.listen.is_some_and(|at| self.dials.is_dialling(at)) => Existing::Dialing,
             None => Existing::None,
         };
         let verdict = if self.is_closing {
@@ -211,13 +174,8 @@ impl Peers {
     /// A connection that this node dialled stands. The peer has admitted it, by the rule that both sides compute.
     async fn dialled(&mut self, ticket: Ticket) {
         self.open += 1;
-        if let Dialled::ByMe(address) = &ticket.dialled
-            && let Some(dial) = self.dials.get_mut(address)
-        {
-            dial.state = DialState::Connected;
-            dial.failures = 0;
-            dial.node = Some(ticket.link.peer().node.clone());
-            dial.backoff.reset();
+        if let Dialled::ByMe(address) = &ticket.dialled {
+            self.dials.connected(address, &ticket.link.peer().node);
         }
         if self.is_beaten(&ticket) {
             drop(ticket.orders.try_send(Order::Retire));
@@ -255,12 +213,16 @@ impl Peers {
                 let reason = "a later life of the node took its place".to_owned();
                 old.link.close(&reason, None);
                 drop(old.orders.try_send(Order::Close(reason.clone())));
-                self.tell(PeerEvent::Down(Arc::clone(&old.link))).await;
+                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
                 (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
         }
+        if self.away.get(&peer.node).is_some_and(|away| away.incarnation != peer.incarnation) {
+            self.gone(&peer.node).await; // the life that was away is over
+        }
+        self.away.remove(&peer.node);
         let link = Arc::clone(&ticket.link);
         self.up.insert(peer.node.clone(), ticket);
         self.publish_table();
@@ -278,11 +240,17 @@ impl Peers {
         address: String,
         reason: &CloseReason,
     ) {
+        let now = time::now();
+        if let Dialled::ByMe(address) = dialled {
+            // A link is there if it stood.
+            if link.is_some() {
+                self.dials.lost(address, now);
+            } else {
+                self.dial_failed(address, false).await;
+            }
+        }
         if link.is_some() {
             self.open = self.open.saturating_sub(1);
-        }
-        if let Dialled::ByMe(address) = dialled {
-            self.dial_failed(address);
         }
         let is_duplicate = matches!(
             reason,
@@ -290,65 +258,68 @@ impl Peers {
         );
         let was_current = link.as_ref().is_some_and(|link| self.is_current(link));
         if let Some(link) = link.filter(|_| was_current) {
-            self.up.remove(&link.peer().node);
+            let Peer { node, incarnation, listen } = link.peer().clone();
+            self.up.remove(&node);
+            let is_away = !self.is_closing && !matches!(reason, CloseReason::Goodbye(_));
+            if is_away {
+                if let Some(at) = listen.filter(is_dialable) {
+                    self.dials.add(at.to_string().into(), false, Some(node.clone()), now);
+                }
+                let can_be_dialled = self.dials.look_for(&node);
+                let until = (!can_be_dialled).then(|| now + self.wiring.config.silence);
+                self.away.insert(node.clone(), Away { incarnation, until });
+            }
             self.publish_table();
-            let peer = link.peer().node.clone();
-            self.tell(PeerEvent::Down(link)).await;
-            (self.publish)(Event::PeerDown { peer, reason: reason.to_string() });
+            self.tell(PeerEvent::Down { link, is_away }).await;
+            (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });
         }
         self.finish_closing();
     }
 
-    fn dial_failed(&mut self, address: &Arc<str>) {
-        let Some(dial) = self.dials.get_mut(address) else { return };
-        dial.failures += 1;
-        if !dial.is_seed && dial.failures > GIVE_UP_AFTER {
-            self.dials.remove(address);
-            return;
+    async fn dial_failed(&mut self, address: &str, is_refused: bool) {
+        // Nobody listens there: the process has gone.
+        let refused = self.dials.expected_at(address).filter(|_| is_refused).cloned();
+        let forgotten = self.dials.failed(address, time::now());
+        let gone = refused.or_else(|| forgotten.filter(|node| !self.dials.look_for(node)));
+        if let Some(node) = gone {
+            self.gone(&node).await;
         }
-        dial.state = DialState::Due(time::now() + dial.backoff.next());
     }
 
-    fn add_dial(&mut self, address: Arc<str>, is_seed: bool) {
-        let seed =
-            address.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let backoff = Backoff::new(random::seeded(seed ^ self.wiring.config.identity.incarnation.0));
-        let state = DialState::Due(time::now());
-        self.dials.entry(address).or_insert(Dial { state, backoff, failures: 0, node: None, is_seed });
+    /// A node that was away is not waited for any more.
+    async fn gone(&mut self, node: &NodeId) {
+        if let Some(Away { incarnation, .. }) = self.away.remove(node) {
+            self.publish_table();
+            self.tell(PeerEvent::Gone { node: node.clone(), incarnation }).await;
+        }
+    }
+
+    /// Whoever could only have come back by itself, and has not.
+    async fn forget_overdue(&mut self) {
+        let now = time::now();
+        let is_overdue = |away: &Away| away.until.is_some_and(|until| until <= now);
+        let overdue: Vec<_> =
+            self.away.iter().filter(|(_, away)| is_overdue(away)).map(|(node, _)| node.clone()).collect();
+        for node in overdue {
+            self.gone(&node).await;
+        }
     }
 
     /// Dials every address whose time has come and behind which no connected peer is.
     fn dial_due(&mut self) {
         if self.is_closing {
-            self.dials.clear();
-            return;
+            return self.dials.clear();
         }
-        let now = time::now();
-        for (address, dial) in &mut self.dials {
-            if dial.due().is_none_or(|due| due > now) {
-                continue;
-            }
-            let is_there = |ticket: &Ticket| {
-                let peer = ticket.link.peer();
-                dial.node.as_ref() == Some(&peer.node)
-                    || peer.listen.is_some_and(|at| at.to_string() == **address)
-            };
-            if self.up.values().any(is_there) {
-                dial.state = DialState::Due(now + Duration::from_secs(1));
-            } else {
-                dial.state = DialState::Dialling;
-                self.dial_number += 1;
-                self.wiring.dial(Arc::clone(address), self.dial_number);
-            }
+        let is_there = |node: Option<&NodeId>, address: &str| {
+            self.up.values().map(|ticket| ticket.link.peer()).any(|peer| {
+                node == Some(&peer.node) || peer.listen.is_some_and(|at| at.to_string() == address)
+            })
+        };
+        for (address, number) in self.dials.due(time::now(), is_there) {
+            self.wiring.dial(address, number);
         }
-    }
-
-    fn is_dialling(&self, listen: Option<std::net::SocketAddr>) -> bool {
-        listen.is_some_and(|at| {
-            self.dials.get(at.to_string().as_str()).is_some_and(|dial| dial.state == DialState::Dialling)
-        })
     }
 
     fn is_current(&self, link: &Arc<Link>) -> bool {
@@ -374,8 +345,8 @@ impl Peers {
     }
 
     fn publish_table(&self) {
-        let links = self.up.iter().map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
-        self.table.0.store(Arc::new(links));
+        let up = self.up.iter().map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
+        self.table.publish(table::Peers { up, away: self.away.keys().cloned().collect() });
     }
 
     async fn tell(&self, event: PeerEvent) {
@@ -383,13 +354,9 @@ impl Peers {
     }
 }
 
-impl Dial {
-    fn due(&self) -> Option<Instant> {
-        match self.state {
-            DialState::Due(at) => Some(at),
-            DialState::Dialling | DialState::Connected => None,
-        }
-    }
+/// `0.0.0.0` is where a node listens, but not where it is.
+pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
+    !address.ip().is_unspecified() && address.port() != 0
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -16,7 +16,8 @@ use crate::net::dialer::Wiring;
 use crate::net::driver::Surroundings;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
-use crate::net::peers::{PeerTable, Peers, Publish};
+use crate::net::peers::{Peers, Publish};
+use crate::net::table::PeerTable;
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
@@ -178,7 +179,7 @@ impl NodeBuilder {
         let (to_cluster, events) = mpsc::channel(NEWS);
         let (coordinator, names, register) =
             Coordinator::new(&id, host.incarnation, self.limits.names, events, news.clone());
-        let table = Arc::new(PeerTable::default());
+        let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: self.cluster,
             node: id.clone(),

@@ -14,7 +14,7 @@ use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
 use crate::net::news::News;
-use crate::net::peers::PeerTable;
+use crate::net::table::PeerTable;
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;

@@ -150,8 +150,16 @@ impl<M: WireMessage> NameRoute<M> {
             remotes.extend(resolved.targets.iter().filter_map(|target| Some((target.address()?, target))));
         }
         let names = self.names.current();
-        let candidates =
-            names.candidates(&self.name).iter().filter(|c| is_candidate::<M>(c, self.only_on.as_ref()));
+        let mut candidates: Vec<_> = names
+            .candidates(&self.name)
+            .iter()
+            .filter(|c| is_candidate::<M>(c, self.only_on.as_ref()))
+            .collect();
+        // Those whose node is being looked for are waited for if there is nobody else.
+        if candidates.iter().any(|candidate| !candidate.is_away) {
+            candidates.retain(|candidate| !candidate.is_away);
+        }
+        let candidates = candidates.into_iter();
         let targets = candidates.filter_map(|candidate| match remotes.get(&candidate.address) {
             Some(known) => Some((*known).clone()),
             None => self.target(&candidate.address),

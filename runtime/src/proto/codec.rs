@@ -46,7 +46,7 @@ impl<'a> Encoder<'a> {
         let mut writer = Writer { encoder: self, is_full: false };
         let written = bincode::serde::encode_into_writer(value, &mut writer, bincode::config::standard());
         let is_full = writer.is_full;
-        written.map(|_| ()).map_err(|error| {
+        written.map_err(|error| {
             if is_full { CodecError::TooLong { limit: most } } else { CodecError::Encode(error.to_string()) }
         })
     }

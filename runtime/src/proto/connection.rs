@@ -139,7 +139,7 @@ impl Connection {
     pub(crate) fn handle_piece_end(&mut self, now: Instant) {
         self.handle_part(now);
         let Some(message) = self.inflow.as_mut().and_then(Inflow::end_piece) else { return };
-        match frame::parse_long(message) {
+        match frame::parse_long(&message) {
             Ok(frame) => self.handle_frame(now, frame),
             Err(error) => self.break_off(error.to_string()),
         }

@@ -237,7 +237,9 @@ mod tests {
             while let Some(size) = queued.pop_front() {
                 grants.extend(intakes.consume(X, size));
             }
-            grants.into_iter().for_each(|grant| account.grant(grant));
+            for grant in grants {
+                account.grant(grant);
+            }
             prop_assert!(account.has_credit());
         }
     }

@@ -340,27 +340,22 @@ fn take(buffer: &mut BytesMut, end: usize, payload: usize) -> Bytes {
 }
 
 /// Takes the beginning of a piece off the front of `buffer`, with those of its bytes that are there, if more are to
-/// come: so that they need not go through `buffer`. `None` if the front is something else, or not clear yet.
-///
-/// # Errors
-/// As [`parse`].
-pub(crate) fn begin_piece(buffer: &mut BytesMut, limit: usize) -> Result<Option<Begun>, FrameError> {
-    let Some(end) = buffer.first_chunk::<LENGTH>().map(|size| LENGTH + u32::from_le_bytes(*size) as usize)
-    else {
-        return Ok(None);
-    };
-    if end > LENGTH + limit || end <= buffer.len() || buffer.get(LENGTH) != Some(&kind::PIECE) {
-        return Ok(None);
+/// come: so that they need not go through `buffer`. `None` if the front is something else, or not clear yet. To be asked
+/// when [`parse`] has found no frame.
+pub(crate) fn begin_piece(buffer: &mut BytesMut) -> Option<Begun> {
+    let end = LENGTH + u32::from_le_bytes(*buffer.first_chunk()?) as usize;
+    if end <= buffer.len() || *buffer.get(LENGTH)? != kind::PIECE {
+        return None;
     }
     let mut fields = Fields::new("piece", &buffer[LENGTH + 1..]);
     let before = fields.rest().len();
-    let Ok(head) = pieces::read_fields(&mut fields) else { return Ok(None) }; // it may have come in part
+    let head = pieces::read_fields(&mut fields).ok()?; // the fields may have come in part
     let taken = before - fields.rest().len();
-    let Some(length) = (end - LENGTH - 1).checked_sub(taken) else { return Ok(None) };
+    let length = (end - LENGTH - 1).checked_sub(taken)?;
     buffer.advance(LENGTH + 1 + taken);
     let part = buffer.split();
     let missing = length - part.len();
-    Ok(Some(Begun { head, length, part, missing }))
+    Some(Begun { head, length, part, missing })
 }
 
 /// A piece of which a part is yet to come.
@@ -379,7 +374,7 @@ pub(crate) struct Begun {
 ///
 /// # Errors
 /// As [`parse`]. Only requests and replies come in pieces.
-pub(crate) fn parse_long(message: Bytes) -> Result<Frame, FrameError> {
+pub(crate) fn parse_long(message: &Bytes) -> Result<Frame, FrameError> {
     let (kind, body) = message.split_first().ok_or(FrameError::Empty)?;
     match *kind {
         kind::REQUEST => {

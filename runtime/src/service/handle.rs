@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::futures::Notified;
 
 use crate::error::CallError;
 use crate::id::{Address, MethodId, NodeId};
 use crate::policy::budget::RetryBudget;
-use crate::port::{Link, Links};
+use crate::port::{Link, Links, Way};
 use crate::proto::codec::{CodecError, Encoder};
 use crate::service::call::Call;
 use crate::service::host::Host;
@@ -164,6 +165,14 @@ pub(crate) struct Remote<M> {
     is_long: AtomicBool,
 }
 
+/// Why there is no connection to an instance's node.
+#[derive(Debug)]
+pub(crate) enum Unreachable {
+    /// It was lost, and is being made again.
+    Away,
+    Error(CallError),
+}
+
 impl<M: WireMessage> Remote<M> {
     pub(crate) fn new(address: Address, host: Arc<Host>, links: Arc<dyn Links>) -> Self {
         let (encode, salt, order) = (M::encode, signature_salt::<M>(), host.next_order());
@@ -174,7 +183,7 @@ impl<M: WireMessage> Remote<M> {
 
 impl<M> Remote<M> {
     /// The connection to the instance's node, in the life in which the instance runs.
-    pub(crate) fn link(&self) -> Result<Arc<Link>, CallError> {
+    pub(crate) fn link(&self) -> Result<Arc<Link>, Unreachable> {
         let cached = self.cached.load();
         if let Some(link) = &*cached
             && link.is_open()
@@ -182,16 +191,31 @@ impl<M> Remote<M> {
             return Ok(Arc::clone(link));
         }
         let node = &self.address.node;
-        let Some(link) = self.links.link(node) else {
-            return Err(CallError::NoRoute(format!("node {node} is not connected").into()));
+        let link = match self.links.way(node) {
+            Way::Up(link) => link,
+            Way::Away => return Err(Unreachable::Away),
+            Way::None => {
+                let detail = format!("node {node} is not connected");
+                return Err(Unreachable::Error(CallError::NoRoute(detail.into())));
+            }
         };
         let (lives, lived) = (link.peer().incarnation, self.address.incarnation);
         if lives != lived {
             let detail = format!("{} was an instance of an earlier life of node {node}", self.address);
-            return Err(CallError::Stale(detail.into()));
+            return Err(Unreachable::Error(CallError::Stale(detail.into())));
         }
         self.cached.store(Some(Arc::clone(&link)));
         Ok(link)
+    }
+
+    /// Ends when the node may be reached again.
+    pub(crate) fn node_changed(&self) -> Notified<'_> {
+        self.links.changed()
+    }
+
+    /// Says that somebody waits for the node to be reached again.
+    pub(crate) fn want_node(&self) {
+        self.links.want(&self.address.node);
     }
 
     /// Appends the message's arguments.

@@ -18,13 +18,13 @@ use crate::proto::codec::Encoder;
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
-use crate::service::handle::{Handle, Remote, Routed, Target};
+use crate::service::handle::{Handle, Remote, Routed, Target, Unreachable};
 use crate::service::host::Host;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
 use crate::service::reroute::{self, Back, Refusals};
-use crate::service::room::{self, WaitingRoom};
+use crate::service::room::{Blocked, WaitingRoom};
 use crate::service::stub::{Decode, Stub};
 
 /// Whether a reply is wanted.
@@ -246,27 +246,24 @@ where
     }
     match delivery.hand_over(remote, &message, None) {
         Ok(waiting) => Tried::Settled(Attempt::Done(Sent { waiting, message: Some(message) })),
-        Err(NotHandedOver::Full(link)) if delivery.is_impatient => {
-            let error = room::overloaded(&link, &remote.address);
-            Tried::back(message, &remote.address, error)
-        }
-        Err(NotHandedOver::Full(link)) => Tried::Settled(Attempt::Full(WaitingRoom::remote(
-            Arc::clone(remote),
-            message,
-            delivery.clone(),
-            link,
-        ))),
         Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
             Tried::back(message, &remote.address, error)
         }
         Err(NotHandedOver::Error(error)) => Tried::Settled(Attempt::Failed(error)),
+        Err(NotHandedOver::Blocked(blocked)) if delivery.is_impatient => {
+            Tried::back(message, &remote.address, blocked.error(&remote.address))
+        }
+        Err(NotHandedOver::Blocked(blocked)) => {
+            let (remote, delivery) = (Arc::clone(remote), delivery.clone());
+            Tried::Settled(Attempt::Full(WaitingRoom::remote(remote, message, delivery, blocked)))
+        }
     }
 }
 
 /// Why a connection did not take a message.
 pub(crate) enum NotHandedOver {
-    /// There is no room on this connection, or no credit for the instance.
-    Full(Arc<Link>),
+    /// It may be taken later.
+    Blocked(Blocked),
     Error(CallError),
 }
 
@@ -278,7 +275,10 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
         message: &M,
         place: Option<&Place>,
     ) -> Result<Option<Waiting<R>>, NotHandedOver> {
-        let link = remote.link().map_err(NotHandedOver::Error)?;
+        let link = remote.link().map_err(|unreachable| match unreachable {
+            Unreachable::Away => NotHandedOver::Blocked(Blocked::Away),
+            Unreachable::Error(error) => NotHandedOver::Error(error),
+        })?;
         let place = place.filter(|place| Arc::ptr_eq(place.link(), &link));
         let (slot, receiver, remaining) = match self.mode {
             Mode::Send => (None, None, None),
@@ -307,15 +307,13 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
         let encode = |out: &mut Encoder<'_>| remote.encode(message, out);
         let handed = match link.request(head, slot, &encode, place) {
             Ok(handed) => handed,
-            Err(port::Refused::Full) => return Err(NotHandedOver::Full(link)),
+            Err(port::Refused::Full) => return Err(NotHandedOver::Blocked(Blocked::Full(link))),
             Err(port::Refused::Gone) => {
                 let detail = format!("the instance {} has stopped", remote.address);
                 return Err(NotHandedOver::Error(CallError::Stopped(detail.into())));
             }
-            Err(port::Refused::Closed) => {
-                let detail = format!("the connection to node {} has ended", remote.address.node);
-                return Err(NotHandedOver::Error(CallError::NoRoute(detail.into())));
-            }
+            // It has ended just now.
+            Err(port::Refused::Closed) => return Err(NotHandedOver::Blocked(Blocked::Away)),
             Err(port::Refused::Unsendable(error)) => return Err(NotHandedOver::Error(error)),
         };
         remote.was_long(handed.is_long);

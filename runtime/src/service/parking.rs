@@ -26,10 +26,12 @@ use crate::service::message::{Envelope, Item, WireMessage};
 /// The requests that wait for one instance.
 pub(super) struct Parking<M> {
     /// Guards who waits, by the peer's life. There is a task for each.
-    peers: Mutex<BTreeMap<(NodeId, Incarnation), VecDeque<Parked<M>>>>,
+    peers: Mutex<Peers<M>>,
     /// How many peers: most instances never have any, and then nobody locks.
     count: AtomicUsize,
 }
+
+type Peers<M> = BTreeMap<(NodeId, Incarnation), VecDeque<Parked<M>>>;
 
 /// A request that waits.
 pub(super) struct Parked<M> {
@@ -58,7 +60,7 @@ impl<M> Parking<M> {
         self.count.load(Ordering::Acquire) > 0 && self.peers().contains_key(&key(peer))
     }
 
-    fn peers(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Incarnation), VecDeque<Parked<M>>>> {
+    fn peers(&self) -> MutexGuard<'_, Peers<M>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

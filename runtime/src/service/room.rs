@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::error::CallError;
 use crate::id::Address;
-use crate::port::Link;
+use crate::port::{Link, Place};
 use crate::service::handle::Remote;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Message};
@@ -38,8 +38,46 @@ pub(crate) struct WaitingRoom<R, M> {
 
 enum Full<M> {
     Mailbox(Arc<Local<M>>),
-    /// To this instance.
-    Connection(Arc<Link>, Address),
+    /// The way to this instance.
+    Way(Blocked, Address),
+}
+
+/// Why a message cannot go to another node now.
+#[derive(Debug, Clone)]
+pub(crate) enum Blocked {
+    /// There is no room on this connection, or no credit for the instance.
+    Full(Arc<Link>),
+    /// The connection was lost, and is being made again.
+    Away,
+}
+
+impl Blocked {
+    /// The error for who does not, or no longer, wait.
+    pub(crate) fn error(&self, instance: &Address) -> CallError {
+        match self {
+            Self::Full(link) if link.has_credit(instance.instance) => {
+                CallError::Overloaded(format!("the connection to node {} is full", instance.node).into())
+            }
+            Self::Full(_) => CallError::Overloaded(
+                format!("{instance} takes no more now: what it was sent is still in front of its mailbox")
+                    .into(),
+            ),
+            Self::Away => CallError::NoRoute(
+                format!("the connection to node {} was lost and does not stand again", instance.node).into(),
+            ),
+        }
+    }
+}
+
+/// Takes the place of who waits for room on a connection. Here and not at the first poll: who comes later must not overtake.
+fn place_for<M>(blocked: &Blocked, remote: &Remote<M>) -> Option<Place> {
+    match blocked {
+        Blocked::Full(link) => Some(link.wait_for(remote.address.instance)),
+        Blocked::Away => {
+            remote.want_node();
+            None
+        }
+    }
 }
 
 impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
@@ -61,28 +99,30 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
         remote: Arc<Remote<M>>,
         message: M,
         delivery: Delivery<M, R>,
-        link: Arc<Link>,
+        blocked: Blocked,
     ) -> Self {
-        let full = Full::Connection(Arc::clone(&link), remote.address.clone());
-        // Here and not at the first poll: who comes later must not overtake this.
-        let place = link.wait_for(remote.address.instance);
+        let mut place = place_for(&blocked, &remote);
+        let full = Full::Way(blocked, remote.address.clone());
         let entry = Box::pin(async move {
-            let mut place = place;
             loop {
-                let another = loop {
+                if let Some(place) = &place {
                     place.turn().await;
-                    match delivery.hand_over(&remote, &message, Some(&place)) {
-                        Ok(waiting) => return Entered::Done(Sent { waiting, message: Some(message) }),
-                        Err(NotHandedOver::Full(link)) if Arc::ptr_eq(&link, place.link()) => {}
-                        // The one before has ended.
-                        Err(NotHandedOver::Full(another)) => break another,
-                        Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
-                            return Entered::Back(Back { message, from: remote.address.clone(), error });
-                        }
-                        Err(NotHandedOver::Error(error)) => return Entered::Failed(error),
+                }
+                let mut changed = std::pin::pin!(remote.node_changed());
+                changed.as_mut().enable(); // before the try, so that no change after it is missed
+                let blocked = match delivery.hand_over(&remote, &message, place.as_ref()) {
+                    Ok(waiting) => return Entered::Done(Sent { waiting, message: Some(message) }),
+                    Err(NotHandedOver::Error(error)) if reroute::may_fare_better(&error) => {
+                        return Entered::Back(Back { message, from: remote.address.clone(), error });
                     }
+                    Err(NotHandedOver::Error(error)) => return Entered::Failed(error),
+                    Err(NotHandedOver::Blocked(blocked)) => blocked,
                 };
-                place = another.wait_for(remote.address.instance);
+                match (&place, &blocked) {
+                    (Some(place), Blocked::Full(link)) if Arc::ptr_eq(link, place.link()) => {}
+                    (None, Blocked::Away) => changed.await,
+                    _ => place = place_for(&blocked, &remote),
+                }
             }
         });
         Self { entry, full }
@@ -97,17 +137,7 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
     pub(crate) fn overloaded(&self) -> CallError {
         match &self.full {
             Full::Mailbox(local) => local.full(),
-            Full::Connection(link, instance) => overloaded(link, instance),
+            Full::Way(blocked, instance) => blocked.error(instance),
         }
     }
-}
-
-/// The error for who finds no room on a connection, or no credit for an instance.
-pub(crate) fn overloaded(link: &Link, instance: &Address) -> CallError {
-    let detail = if link.has_credit(instance.instance) {
-        format!("the connection to node {} is full", link.peer().node)
-    } else {
-        format!("{instance} takes no more now: what it was sent is still in front of its mailbox")
-    };
-    CallError::Overloaded(detail.into())
 }

@@ -18,7 +18,7 @@ use crate::event::{Down, StopReason};
 use crate::id::Address;
 use crate::port::{Link, Refused, WatchId, Watcher};
 use crate::service::core::Core;
-use crate::service::handle::Target;
+use crate::service::handle::{Target, Unreachable};
 
 /// What one life of an instance watches. Made for the first watch, gone after the last.
 #[derive(Debug, Default)]
@@ -78,10 +78,13 @@ impl Way {
             Target::Remote(remote) => remote,
             Target::Routed(_) => return Err(StopReason::Gone), // a name leads to instances, never to a name
         };
-        let link = remote.link().map_err(|error| match error {
-            CallError::Stale(_) => StopReason::Stale,
-            CallError::NoRoute(detail) => StopReason::NodeDown(detail.to_string()),
-            error => StopReason::NodeDown(error.to_string()),
+        let link = remote.link().map_err(|unreachable| match unreachable {
+            Unreachable::Error(CallError::Stale(_)) => StopReason::Stale,
+            Unreachable::Error(CallError::NoRoute(detail)) => StopReason::NodeDown(detail.to_string()),
+            Unreachable::Error(error) => StopReason::NodeDown(error.to_string()),
+            Unreachable::Away => {
+                StopReason::NodeDown(format!("the connection to node {} was lost", remote.address.node))
+            }
         })?;
         let linker = linker.map(|linker| linker.instance);
         match link.watch(remote.address.instance, linker, watcher, watch, remote.order()) {

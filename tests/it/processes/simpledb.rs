@@ -83,13 +83,14 @@ async fn a_call_whose_server_is_killed_is_answered_disconnected_at_once() {
     let node = client_of(&address).silence(LIMIT).start().await.unwrap();
     let store = store(&node).await;
     let mut events = node.events();
-    // A stopped process cannot answer, so the call is in flight for certain when the process dies.
+    // A stopped process cannot answer, so the call is in flight for certain when the process dies: it was written before the
+    // other one, whose time is over.
     signal(server.pid(), "STOP").await;
+    let call = tokio::spawn(store.get("key".into()).timeout(LIMIT).into_future());
+    tokio::task::yield_now().await;
     assert_stopped(&store).await;
-    let call = async { store.get("key".into()).timeout(LIMIT).await };
-    let both = async { tokio::join!(call, server.child.kill()) };
-    let (result, killed) = within(Duration::from_secs(5), "the answer", both).await;
-    killed.unwrap();
+    server.child.kill().await.unwrap();
+    let result = within(Duration::from_secs(5), "the answer", call).await.unwrap();
     assert!(matches!(result, Err(CallError::Disconnected(_))), "{result:?}");
     until(&mut events, |event| matches!(event, Event::PeerDown { .. })).await;
     let result =
@@ -113,10 +114,12 @@ async fn a_stopped_server_is_given_up_after_the_silence_and_found_again_when_it_
     let result = within(Duration::from_secs(15), "the silence", call).await;
     assert!(matches!(result, Err(CallError::Disconnected(_))), "{result:?}");
     until(&mut events, |event| matches!(event, Event::PeerDown { .. })).await;
-    let result = store.get("key".into()).await;
+    let result = store.get("key".into()).timeout(Duration::from_millis(300)).await;
     assert!(matches!(result, Err(CallError::NoRoute(_))), "{result:?}");
+    let waits = tokio::spawn(store.get("key".into()).into_future());
 
     signal(server.pid(), "CONT").await;
+    assert_eq!(waits.await.unwrap(), Ok(Some("kept".into())), "who waited is served");
     until(&mut events, |event| matches!(event, Event::PeerUp { .. })).await;
     let again = self::store(&node).await;
     assert_eq!(again.get("key".into()).await, Ok(Some("kept".into())));

@@ -122,14 +122,14 @@ async fn a_peer_that_says_nothing_holds_a_withdrawal_up_to_its_limit_and_one_tha
     let (a, b) = (scene.peer("a").await, scene.peer("b").await);
     scene.register("x", &[1]).await;
     let wait = scene.withdraw(Withdraw::Names(vec!["x".into()])).await;
-    scene.tell(PeerEvent::Down(a)).await;
+    scene.tell(PeerEvent::Down { link: a, is_away: false }).await;
     assert!(!wait.is_finished(), "b has said nothing");
     let begin = time::now();
     assert!(!wait.await.unwrap(), "not everybody has answered");
     assert!(time::now() - begin <= LIMIT);
 
     let wait = scene.withdraw(Withdraw::All).await;
-    scene.tell(PeerEvent::Down(b)).await;
+    scene.tell(PeerEvent::Down { link: b, is_away: false }).await;
     assert!(wait.is_finished() && wait.await.unwrap());
 }
 
@@ -142,7 +142,7 @@ async fn a_peer_that_comes_on_another_connection_answers_on_that() {
     let new = scene.peer("a").await;
     assert_eq!(told(&new), "sync1", "and it is not told of x");
     scene.tell(PeerEvent::NamesSynced(Arc::clone(&old), 1)).await;
-    scene.tell(PeerEvent::Down(old)).await;
+    scene.tell(PeerEvent::Down { link: old, is_away: false }).await;
     assert!(!wait.is_finished(), "by the new connection it may still come");
     scene.tell(PeerEvent::NamesSynced(new, 1)).await;
     assert!(wait.is_finished() && wait.await.unwrap());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::event::DeadLetterReason;
 use crate::id::{Address, MethodId};
 use crate::node::node::Inner;
-use crate::port::{Head, Links, Refused};
+use crate::port::{Head, Refused};
 use crate::proto::codec::Encoder;
 use crate::proto::frame::{MAX_INTERFACE, PIECE};
 use crate::service::message::{TYPE_HASH, fold_type_name, without_paths};

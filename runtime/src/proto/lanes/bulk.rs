@@ -250,14 +250,13 @@ impl Bulk {
 
     fn send_piece(&mut self, long: &mut Long, out: &mut Outgoing) -> usize {
         let length = long.length_left.min(PIECE_BYTES);
-        let (message, total) = match long.message {
-            Some(message) => (message, None),
-            None => {
-                self.last_message = self.last_message.wrapping_add(1);
-                long.message = Some(self.last_message);
-                self.open = (self.open.0 + 1, self.open.1 + long.total);
-                (self.last_message, Some(long.total))
-            }
+        let (message, total) = if let Some(message) = long.message {
+            (message, None)
+        } else {
+            self.last_message = self.last_message.wrapping_add(1);
+            long.message = Some(self.last_message);
+            self.open = (self.open.0 + 1, self.open.1 + long.total);
+            (self.last_message, Some(long.total))
         };
         out.append(|last| pieces::put_head(last, PieceHead { message, total, is_given_up: false }, length));
         let mut missing = length;

@@ -114,7 +114,7 @@ impl Wire {
                 place.extend_from_slice(&bytes);
             }
             if let Some(message) = self.assemblies.end(head.message) {
-                frames.push(frame::parse_long(message).unwrap());
+                frames.push(frame::parse_long(&message).unwrap());
             }
         }
         assert!(self.stream.is_empty(), "frames are whole");
