@@ -1,6 +1,9 @@
 //! What the expansion of `#[service]` names, and nothing else does. Not covered by semantic versioning.
 
+pub use serde;
+
 pub use crate::config::{Overflow, Queued};
+pub use crate::node::travel::{Travel, Travels, TravelsNot};
 pub use crate::proto::codec::{CodecError, Encoder};
 pub use crate::service::context::Scope;
 pub use crate::service::definition::{

@@ -252,6 +252,12 @@ pub enum LookupError {
         /// The interface that is registered under the name.
         found: String,
     },
+    /// The handle leads to an instance that has, or had, no name by which another could be found.
+    #[error("instance {address} has no name by which another could be found")]
+    Anonymous {
+        /// The instance.
+        address: Address,
+    },
     /// The node is shutting down, or has shut down.
     #[error("node {0} is shutting down")]
     NodeStopped(crate::id::NodeId),

@@ -102,6 +102,10 @@ pub(crate) trait Links: Send + Sync + fmt::Debug + 'static {
 
     /// Somebody waits for `node` to be reached again.
     fn want(&self, node: &NodeId);
+
+    /// Somebody wants to reach `node`, which is not known, in that life, and has heard that it listens there. `false` if
+    /// it cannot be looked for now.
+    fn expect(&self, node: &NodeId, incarnation: Incarnation, at: SocketAddr) -> bool;
 }
 
 /// What a request carries beside its payload.

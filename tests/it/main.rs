@@ -34,4 +34,5 @@ mod stuck;
 mod supervision;
 mod timers;
 mod topics;
+mod travelling;
 mod watching;

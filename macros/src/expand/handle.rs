@@ -12,7 +12,8 @@ pub(super) fn handle(interface: &Interface) -> TokenStream {
     let methods = methods(interface);
     let service_handle = service_handle(interface);
     let common = common(interface);
-    quote!(#declaration #methods #service_handle #common)
+    let travel = (!interface.local).then(|| travel(interface));
+    quote!(#declaration #methods #service_handle #common #travel)
 }
 
 fn declaration(interface: &Interface) -> TokenStream {
@@ -125,6 +126,50 @@ fn common(interface: &Interface) -> TokenStream {
         impl #declared ::core::hash::Hash for #handle #where_clause {
             fn hash<#hasher: ::core::hash::Hasher>(&self, #state: &mut #hasher) {
                 ::core::hash::Hash::hash(&self.0, #state)
+            }
+        }
+    }
+}
+
+/// A handle that may be an argument, a reply, or a part of one.
+fn travel(interface: &Interface) -> TokenStream {
+    let (private, handle) = (interface.private(), interface.handle_ty());
+    let serde = quote!(#private::serde);
+    let generics = &interface.generics;
+    // Bounds would be a circle where handles of two services are arguments of each other. Without them `Travel` finds out
+    // whether the messages can cross the wire: if not, the compiler has said so elsewhere.
+    let bounds = if generics.is_empty() { vec![] } else { interface.bounds() };
+    let (declared, where_clause) = (generics.declaration(), generics.where_clause_with(&bounds));
+    let with_lifetime = generics.declaration_with_lifetime(&quote!('de));
+    let (serializer, deserializer) = (local("serializer"), local("deserializer"));
+    let message = interface.message_ty();
+    let travel = quote!((&#private::Travel::<#message>::NEW));
+    let traits = quote! {
+        #[allow(unused_imports)]
+        use #private::{Travels as _, TravelsNot as _};
+    };
+    let (s, d) = (local("S"), local("D"));
+    quote! {
+        #[automatically_derived]
+        #[allow(trivial_bounds)]
+        impl #declared #serde::Serialize for #handle #where_clause {
+            fn serialize<#s: #serde::Serializer>(
+                &self,
+                #serializer: #s,
+            ) -> ::core::result::Result<#s::Ok, #s::Error> {
+                #traits
+                #travel.write(&self.0, #serializer)
+            }
+        }
+
+        #[automatically_derived]
+        #[allow(trivial_bounds)]
+        impl #with_lifetime #serde::Deserialize<'de> for #handle #where_clause {
+            fn deserialize<#d: #serde::Deserializer<'de>>(
+                #deserializer: #d,
+            ) -> ::core::result::Result<Self, #d::Error> {
+                #traits
+                ::core::result::Result::map(#travel.read(#deserializer), Self)
             }
         }
     }

@@ -64,6 +64,12 @@ impl Generics {
         if self.is_empty() { TokenStream::new() } else { quote!(<#(#declared),*>) }
     }
 
+    /// `<'a, K: Hash, const N: usize>`.
+    pub(crate) fn declaration_with_lifetime(&self, lifetime: &TokenStream) -> TokenStream {
+        let declared = &self.declared;
+        quote!(<#lifetime #(, #declared)*>)
+    }
+
     /// `<K, N>`, or nothing.
     pub(crate) fn arguments(&self) -> TokenStream {
         let names = &self.names;

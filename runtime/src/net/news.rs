@@ -2,6 +2,7 @@
 //!
 //! Invariant: words only; who acts on them is elsewhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +53,8 @@ pub(crate) enum News {
     Dial(Arc<str>),
     /// Somebody waits for this node to be reached again.
     Want(NodeId),
+    /// Somebody has a handle to an instance of this node, which may listen there.
+    Expect { node: NodeId, incarnation: Incarnation, at: SocketAddr },
     /// The node shuts down: say goodbye to everybody. Answered when every connection has ended.
     Close(oneshot::Sender<()>),
 }

@@ -137,6 +137,7 @@ impl Peers {
             News::Dial(address) if self.is_closing => drop(address),
             News::Dial(address) => self.dials.add(address, false, None, time::now()),
             News::Want(node) => self.dials.hint(&node, time::now()),
+            News::Expect { node, incarnation, at } => self.expect(node, incarnation, at),
             News::Close(done) => self.close(done),
         }
     }
@@ -286,6 +287,17 @@ impl Peers {
         if let Some(node) = gone {
             self.gone(&node).await;
         }
+    }
+
+    /// Looks for a node of which somebody has heard.
+    fn expect(&mut self, node: NodeId, incarnation: Incarnation, at: SocketAddr) {
+        if !self.is_closing && node != self.me && !self.up.contains_key(&node) {
+            self.dials.add(at.to_string().into(), false, Some(node.clone()), time::now());
+            if self.dials.look_for(&node) {
+                self.away.entry(node).or_insert(Away { incarnation, until: None });
+            }
+        }
+        self.publish_table(); // whoever asked looks again
     }
 
     /// A node that was away is not waited for any more.

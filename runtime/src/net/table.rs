@@ -3,6 +3,7 @@
 //! Invariant: the peers' task writes, and nobody else.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::id::{Incarnation, NodeId};
 use crate::net::news::News;
+use crate::net::peers::is_dialable;
 use crate::port::{Link, Links, Way};
 
 /// The table.
@@ -69,5 +71,9 @@ impl Links for PeerTable {
 
     fn want(&self, node: &NodeId) {
         drop(self.news.try_send(News::Want(node.clone())));
+    }
+
+    fn expect(&self, node: &NodeId, incarnation: Incarnation, at: SocketAddr) -> bool {
+        is_dialable(&at) && self.news.try_send(News::Expect { node: node.clone(), incarnation, at }).is_ok()
     }
 }

@@ -96,7 +96,7 @@ where
         let strategy = Strategy::OneForOne;
         let plan = Plan { name: Arc::clone(&name), strategy, intensity, ends_when_empty: true, children };
         supervisor::begin(&node, plan).await?;
-        Ok(lookup::route(&node, name, Some(node.id().clone())))
+        Ok(lookup::route(node.inner(), name, Some(node.id().clone()), None))
     }
 
     /// Takes the name, and says how the instances are begun.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use crate::cluster::directory::Candidate;
 use crate::error::LookupError;
 use crate::id::NodeId;
-use crate::node::node::Node;
+use crate::node::node::{Inner, Node};
 use crate::node::router::{NameRoute, is_candidate};
+use crate::node::travel;
+use crate::policy::rendezvous::Key;
 use crate::port::Links;
 use crate::service::handle::{Handle, ServiceHandle, Target};
 use crate::service::message::{Message, WireMessage};
@@ -55,6 +57,20 @@ where
     fn try_lookup(node: &Node, name: &str) -> Result<Self, LookupError> {
         find(node, name, None)
     }
+
+    /// A handle to whatever is now where this one led, for a handle whose calls are answered `Stale` or `Stopped`. A handle to
+    /// an instance becomes one to an instance of the same name, if there is one on the same node, else on any; that is this
+    /// handle itself as long as its instance is there. Waits until there is one, at most the node's `call_timeout`. A
+    /// handle to a name is given back as it is: it follows its name by itself.
+    ///
+    /// # Errors
+    /// [`LookupError::Anonymous`] if the instance has, or had, no name; else as [`Lookup::lookup`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    fn rebind(&self) -> impl Future<Output = Result<Self, LookupError>> + Send {
+        rebind(self.clone())
+    }
 }
 
 impl<H: ServiceHandle> Lookup for H where H::Message: WireMessage {}
@@ -64,26 +80,71 @@ where
     H: ServiceHandle,
     H::Message: WireMessage,
 {
-    let mut changes = node.inner().names.changes();
     let limit = node.inner().host.call_timeout;
-    let search = async {
-        loop {
-            changes.borrow_and_update();
-            match find::<H>(node, name, on.as_deref()) {
-                Err(LookupError::NotFound { .. }) => {}
-                settled => return settled,
-            }
-            tokio::select! {
-                () = node.inner().host.tasks.aborted() => return Err(LookupError::NodeStopped(node.id().clone())),
-                changed = changes.changed() => if changed.is_err() {
-                    return Err(LookupError::NodeStopped(node.id().clone()));
-                },
-            }
-        }
-    };
+    let search = until_known(node.inner(), || find::<H>(node, name, on.as_deref()));
     match time::timeout(limit, search).await {
         Some(found) => found,
-        None => Err(not_found(node, name, on.as_deref(), format!(" after waiting {limit:?}"))),
+        None => Err(not_found(node.id(), name, on.as_deref(), format!(" after waiting {limit:?}"))),
+    }
+}
+
+async fn rebind<H>(handle: H) -> Result<H, LookupError>
+where
+    H: ServiceHandle,
+    H::Message: WireMessage,
+{
+    let host = Arc::clone(handle.as_inner().host());
+    let stopped = || LookupError::NodeStopped(host.node.clone());
+    let (address, name) = match handle.as_inner().target() {
+        Target::Routed(_) => return Ok(handle),
+        Target::Local(local) => (local.address().clone(), travel::name_of(local).map(Into::into)),
+        Target::Remote(remote) => (remote.address.clone(), remote.name.clone()),
+    };
+    let Some(name) = name else { return Err(LookupError::Anonymous { address }) };
+    let inner = Inner::of(&host).ok_or_else(stopped)?;
+    let search = until_known(&inner, || {
+        let names = inner.names.current();
+        let known = names.candidates(&name).iter().filter(|known| is_candidate::<H::Message>(known, None));
+        // This very instance before others of its node, and those before any.
+        let rank = |known: &&Candidate| {
+            (known.address != address, known.address.node != address.node, known.is_away)
+        };
+        let best = known.min_by_key(rank).map(|known| known.address.clone());
+        best.ok_or_else(|| not_found(&host.node, &name, None, String::new()))
+    });
+    match time::timeout(host.call_timeout, search).await {
+        Some(found) => found.map(|found| {
+            if found == address {
+                handle
+            } else {
+                H::from_inner(travel::lead_to(&inner, found, Some(name), None))
+            }
+        }),
+        None => {
+            let waited = format!(" after waiting {:?}", host.call_timeout);
+            Err(not_found(&host.node, &name, None, waited))
+        }
+    }
+}
+
+/// Looks again at every change of the names, until `look` finds something or says that it never will.
+async fn until_known<T>(
+    inner: &Inner,
+    mut look: impl FnMut() -> Result<T, LookupError>,
+) -> Result<T, LookupError> {
+    let mut changes = inner.names.changes();
+    loop {
+        changes.borrow_and_update();
+        match look() {
+            Err(LookupError::NotFound { .. }) => {}
+            settled => return settled,
+        }
+        tokio::select! {
+            () = inner.host.tasks.aborted() => return Err(LookupError::NodeStopped(inner.host.node.clone())),
+            changed = changes.changed() => if changed.is_err() {
+                return Err(LookupError::NodeStopped(inner.host.node.clone()));
+            },
+        }
     }
 }
 
@@ -97,31 +158,31 @@ where
         return Err(LookupError::NodeStopped(node.id().clone()));
     }
     let Ok(only_on) = on.map(NodeId::new).transpose() else {
-        return Err(not_found(node, name, on, String::new())); // no node can have that name
+        return Err(not_found(node.id(), name, on, String::new())); // no node can have that name
     };
     let names = inner.names.current();
     let here = |candidate: &&_| is_on(candidate, only_on.as_ref());
     let mut candidates = names.candidates(name).iter().filter(here).peekable();
     let Some(first) = candidates.peek() else {
-        return Err(not_found(node, name, on, String::new()));
+        return Err(not_found(node.id(), name, on, String::new()));
     };
     let found = first.interface.to_string();
     if !candidates.any(|candidate| is_candidate::<H::Message>(candidate, only_on.as_ref())) {
         let expected = <H::Message as Message>::INTERFACE;
         return Err(LookupError::Interface { name: name.to_owned(), expected, found });
     }
-    Ok(route::<H>(node, name.into(), only_on))
+    Ok(route::<H>(node.inner(), name.into(), only_on, None))
 }
 
 /// A handle to a name, whether or not an instance is known.
-pub(crate) fn route<H>(node: &Node, name: Arc<str>, only_on: Option<NodeId>) -> H
+pub(crate) fn route<H>(inner: &Inner, name: Arc<str>, only_on: Option<NodeId>, key: Option<Key>) -> H
 where
     H: ServiceHandle,
     H::Message: WireMessage,
 {
-    let inner = node.inner();
     let links = Arc::clone(&inner.table) as Arc<dyn Links>;
-    let route = NameRoute::new(name, only_on, Arc::clone(&inner.host), Arc::clone(&inner.names), links);
+    let (host, names) = (Arc::clone(&inner.host), Arc::clone(&inner.names));
+    let route = NameRoute::new(name, only_on, key, host, names, links);
     H::from_inner(Handle::new(Target::Routed(Arc::new(route))))
 }
 
@@ -129,7 +190,7 @@ fn is_on(candidate: &Candidate, only_on: Option<&NodeId>) -> bool {
     only_on.is_none_or(|node| *node == candidate.address.node)
 }
 
-fn not_found(node: &Node, name: &str, on: Option<&str>, waited: String) -> LookupError {
+fn not_found(node: &NodeId, name: &str, on: Option<&str>, waited: String) -> LookupError {
     let place = on.map(|on| format!(" on node {on:?}")).unwrap_or_default();
-    LookupError::NotFound { name: name.to_owned(), place, node: node.id().clone(), waited }
+    LookupError::NotFound { name: name.to_owned(), place, node: node.clone(), waited }
 }

@@ -12,3 +12,4 @@ pub(crate) mod shutdown;
 mod signals;
 pub(crate) mod supervisor;
 pub(crate) mod topic;
+pub(crate) mod travel;

@@ -1,6 +1,5 @@
 //! The node: one running runtime value.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -299,6 +298,11 @@ impl Inner {
         inner
     }
 
+    /// The node to which a host belongs, unless it has ended.
+    pub(crate) fn of(host: &Host) -> Option<Arc<Self>> {
+        host.owner()?.downcast().ok()
+    }
+
     /// Takes a name on this node.
     pub(crate) fn add_group(&self, name: &Arc<str>) -> Result<Arc<Group>, StartError> {
         let mut groups = self.groups();
@@ -353,10 +357,9 @@ impl Context {
     /// # Panics
     /// If a context was kept beyond its instance, and the node has ended.
     pub fn node(&self) -> Node {
-        let inner = self.owner().map(|owner: Arc<dyn Any + Send + Sync>| owner.downcast::<Inner>());
-        match inner {
-            Some(Ok(inner)) => Node { inner, _owner: None },
-            Some(Err(_)) | None => panic!("the node of this context has ended"),
+        match Inner::of(self.core().host()) {
+            Some(inner) => Node { inner, _owner: None },
+            None => panic!("the node of this context has ended"),
         }
     }
 }

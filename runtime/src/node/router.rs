@@ -17,6 +17,7 @@ use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId, NodeId};
 use crate::node::topic::table::Topics;
 use crate::policy::budget::RetryBudget;
+use crate::policy::rendezvous::Key;
 use crate::port::{Inbox, Intake, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::Request;
 use crate::proto::watch::Watch;
@@ -109,6 +110,7 @@ fn address_at(link: &Link, instance: InstanceId) -> Address {
 pub(crate) struct NameRoute<M> {
     name: Arc<str>,
     only_on: Option<NodeId>,
+    key: Option<Key>,
     host: Arc<Host>,
     names: Arc<Names>,
     links: Arc<dyn Links>,
@@ -127,12 +129,13 @@ impl<M: WireMessage> NameRoute<M> {
     pub(crate) fn new(
         name: Arc<str>,
         only_on: Option<NodeId>,
+        key: Option<Key>,
         host: Arc<Host>,
         names: Arc<Names>,
         links: Arc<dyn Links>,
     ) -> Self {
-        let (turn, resolved) = (AtomicUsize::new(0), ArcSwapOption::empty());
-        Self { name, only_on, host, names, links, turn, budget: RetryBudget::default(), resolved }
+        let (turn, resolved, budget) = (AtomicUsize::new(0), ArcSwapOption::empty(), RetryBudget::default());
+        Self { name, only_on, key, host, names, links, turn, budget, resolved }
     }
 
     /// The instances now. The work is done once for each version of the directory.
@@ -164,7 +167,12 @@ impl<M: WireMessage> NameRoute<M> {
             Some(known) => Some((*known).clone()),
             None => self.target(&candidate.address),
         });
-        let resolved = Arc::new(Resolved { version, targets: targets.collect() });
+        let mut targets: Vec<_> = targets.collect();
+        if let Some(key) = self.key {
+            let weight = |address: &Address| key.weight(address.node.as_str(), address.instance.0);
+            targets.sort_by_cached_key(|target| std::cmp::Reverse(target.address().map(weight)));
+        }
+        let resolved = Arc::new(Resolved { version, targets });
         self.resolved.store(Some(Arc::clone(&resolved)));
         resolved
     }
@@ -175,7 +183,8 @@ impl<M: WireMessage> NameRoute<M> {
             return Some(handle.target().clone());
         }
         let (host, links) = (Arc::clone(&self.host), Arc::clone(&self.links));
-        Some(Target::Remote(Arc::new(Remote::new(address.clone(), host, links))))
+        let name = Some(Arc::clone(&self.name));
+        Some(Target::Remote(Arc::new(Remote::new(address.clone(), name, None, host, links))))
     }
 }
 
@@ -188,6 +197,16 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
         self.only_on.as_ref()
     }
 
+    fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    fn with_key(&self, key: Key) -> Arc<dyn Routed<M>> {
+        let (name, only_on) = (Arc::clone(&self.name), self.only_on.clone());
+        let (host, names, links) = (Arc::clone(&self.host), Arc::clone(&self.names), Arc::clone(&self.links));
+        Arc::new(Self::new(name, only_on, Some(key), host, names, links))
+    }
+
     fn host(&self) -> &Arc<Host> {
         &self.host
     }
@@ -195,7 +214,8 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError> {
         let resolved = self.resolve();
         // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
-        let takes = usize::from(refusals.is_empty());
+        // And a key's instances have an order of their own.
+        let takes = usize::from(refusals.is_empty() && self.key.is_none());
         let turn = self.turn.fetch_add(takes, Ordering::Relaxed);
         let (before, from) = resolved.targets.split_at(turn.checked_rem(resolved.targets.len()).unwrap_or(0));
         if let Some(target) = from.iter().chain(before).find(|target| !has_refused(target, refusals)) {

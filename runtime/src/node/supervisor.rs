@@ -242,7 +242,7 @@ impl SupervisorHandle {
             return Err(self.has_ended());
         };
         self.add(specs).await?;
-        Ok(lookup::route(&self.node, name, Some(self.node.id().clone())))
+        Ok(lookup::route(self.node.inner(), name, Some(self.node.id().clone()), None))
     }
 
     /// How the children fare, in their order. Empty if the supervisor has ended.

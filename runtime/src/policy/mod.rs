@@ -2,4 +2,5 @@
 
 pub(crate) mod backoff;
 pub(crate) mod budget;
+pub(crate) mod rendezvous;
 pub(crate) mod restart;

@@ -3,7 +3,6 @@
 //! The scope of the running handler is ambient, for the handler's polls alone, so that a call made inside a handler
 //! inherits the deadline and the chain of callers without an argument.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -293,10 +292,5 @@ impl Context {
 
     fn token(&self) -> &CancellationToken {
         self.cancelled.get_or_init(|| self.scope.core.life(self.life).child_token())
-    }
-
-    /// The node, as the layer above stored it.
-    pub(crate) fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.scope.core.host().owner()
     }
 }

@@ -12,6 +12,7 @@ use crate::event::{DeadLetterReason, Phase};
 use crate::id::MethodId;
 use crate::port::{Intake, Link};
 use crate::proto::frame::{Request, RequestHead};
+use crate::service::ambient;
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::dispatch::panic_message;
@@ -133,7 +134,10 @@ impl<M: WireMessage> Reachable<M> {
         let answer = Answer { link, head, local: &self.local };
         let path = head.wants_reply.then(|| (Arc::clone(link), head.id));
         // A `Deserialize` of the user's may panic: that is one request's matter, not the connection's.
-        let decode = || M::decode(head.method.name, Decoder::new(&request.payload), ReplyPath(path));
+        let decode = || {
+            let decode = || M::decode(head.method.name, Decoder::new(&request.payload), ReplyPath(path));
+            ambient::reading(self.local.host(), decode)
+        };
         let message = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(message)) => message,
             Ok(Err(error)) => {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,7 @@ use tokio::sync::futures::Notified;
 use crate::error::CallError;
 use crate::id::{Address, MethodId, NodeId};
 use crate::policy::budget::RetryBudget;
+use crate::policy::rendezvous::Key;
 use crate::port::{Link, Links, Way};
 use crate::proto::codec::{CodecError, Encoder};
 use crate::service::call::Call;
@@ -57,6 +59,22 @@ pub trait ServiceHandle: Clone + Send + Sync + 'static {
         }
     }
 
+    /// For a handle to a name: a handle to the one instance of the name to which `key` belongs. All nodes agree which that
+    /// is, as long as they know the same instances; when an instance comes or goes, no other keys move but its own. A
+    /// call that the instance certainly did not run goes on to the one to which the key would belong without it. A handle
+    /// to one instance is given back as it is.
+    ///
+    /// What counts is what the key's `Hash` writes, which is the same on every machine for numbers, texts and tuples of
+    /// them. The algorithm is rendezvous hashing.
+    fn key<K: Hash + ?Sized>(&self, key: &K) -> Self {
+        match self.as_inner().target() {
+            Target::Routed(routed) => {
+                Self::from_inner(Handle::new(Target::Routed(routed.with_key(Key::of(key)))))
+            }
+            Target::Local(_) | Target::Remote(_) => self.clone(),
+        }
+    }
+
     /// Watches what this handle leads to: a stream of one [`Down`](crate::Down) for each instance, which then ends. For
     /// a handle to one instance that is one; for a handle to a name it is one for each instance to which the name leads
     /// now, and the stream ends at once if it leads to none. Dropping the stream ends the watching.
@@ -85,6 +103,10 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn name(&self) -> &str;
     /// The node on which the instances must be, if on one.
     fn only_on(&self) -> Option<&NodeId>;
+    /// The key whose instance it is, if it is one's.
+    fn key(&self) -> Option<Key>;
+    /// The same name, for a key.
+    fn with_key(&self, key: Key) -> Arc<dyn Routed<M>>;
     /// The node that looks.
     fn host(&self) -> &Arc<Host>;
     /// The instance whose turn it is, of those that have not refused: never another `Routed`.
@@ -141,11 +163,11 @@ impl<M> Target<M> {
         }
     }
 
-    /// What makes two handles equal: the same instance, or the same name.
-    fn identity(&self) -> (Option<&Address>, Option<&str>, Option<&NodeId>) {
+    /// What makes two handles equal: the same instance, or the same name and key.
+    fn identity(&self) -> (Option<&Address>, Option<(&str, Option<&NodeId>, Option<Key>)>) {
         match self {
-            Self::Local(_) | Self::Remote(_) => (self.address(), None, None),
-            Self::Routed(routed) => (None, Some(routed.name()), routed.only_on()),
+            Self::Local(_) | Self::Remote(_) => (self.address(), None),
+            Self::Routed(routed) => (None, Some((routed.name(), routed.only_on(), routed.key()))),
         }
     }
 }
@@ -153,6 +175,10 @@ impl<M> Target<M> {
 /// An instance on another node.
 pub(crate) struct Remote<M> {
     pub(crate) address: Address,
+    /// The name under which it is known, if it is.
+    pub(crate) name: Option<Arc<str>>,
+    /// Where its node listens, as far as whoever sent the handle knew.
+    pub(crate) at: Option<SocketAddr>,
     pub(crate) host: Arc<Host>,
     links: Arc<dyn Links>,
     /// The connection that was used last.
@@ -163,6 +189,8 @@ pub(crate) struct Remote<M> {
     order: u64,
     /// Whether the last message was so long that it went in pieces.
     is_long: AtomicBool,
+    /// Whether its node was to be connected for its sake.
+    was_expected: AtomicBool,
 }
 
 /// Why there is no connection to an instance's node.
@@ -174,10 +202,17 @@ pub(crate) enum Unreachable {
 }
 
 impl<M: WireMessage> Remote<M> {
-    pub(crate) fn new(address: Address, host: Arc<Host>, links: Arc<dyn Links>) -> Self {
+    pub(crate) fn new(
+        address: Address,
+        name: Option<Arc<str>>,
+        at: Option<SocketAddr>,
+        host: Arc<Host>,
+        links: Arc<dyn Links>,
+    ) -> Self {
         let (encode, salt, order) = (M::encode, signature_salt::<M>(), host.next_order());
-        let (cached, is_long) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Self { address, host, links, cached, encode, salt, order, is_long }
+        let cached = ArcSwapOption::empty();
+        let (is_long, was_expected) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { address, name, at, host, links, cached, encode, salt, order, is_long, was_expected }
     }
 }
 
@@ -194,10 +229,7 @@ impl<M> Remote<M> {
         let link = match self.links.way(node) {
             Way::Up(link) => link,
             Way::Away => return Err(Unreachable::Away),
-            Way::None => {
-                let detail = format!("node {node} is not connected");
-                return Err(Unreachable::Error(CallError::NoRoute(detail.into())));
-            }
+            Way::None => return Err(self.no_way()),
         };
         let (lives, lived) = (link.peer().incarnation, self.address.incarnation);
         if lives != lived {
@@ -206,6 +238,34 @@ impl<M> Remote<M> {
         }
         self.cached.store(Some(Arc::clone(&link)));
         Ok(link)
+    }
+
+    /// The node is not connected. Whoever sent the handle may have said where it is.
+    #[cold]
+    fn no_way(&self) -> Unreachable {
+        let Address { node, incarnation, .. } = &self.address;
+        if *node == self.host.node {
+            return Unreachable::Error(if *incarnation == self.host.incarnation {
+                CallError::Stopped(format!("the instance {} has stopped", self.address).into())
+            } else {
+                CallError::Stale(
+                    format!("{} was an instance of an earlier life of this node", self.address).into(),
+                )
+            });
+        }
+        if let Some(at) = self.at
+            && !self.was_expected.swap(true, Ordering::Relaxed)
+            && self.links.expect(node, *incarnation, at)
+        {
+            return Unreachable::Away;
+        }
+        Unreachable::Error(CallError::NoRoute(format!("node {node} is not connected").into()))
+    }
+
+    /// Where the node listens, as far as is known.
+    pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
+        let link = self.links.way(&self.address.node);
+        if let Way::Up(link) = link { link.peer().listen.or(self.at) } else { self.at }
     }
 
     /// Ends when the node may be reached again.
@@ -277,10 +337,19 @@ impl<M> Hash for Handle<M> {
 
 impl<M> fmt::Debug for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.target.identity() {
-            (Some(address), ..) => write!(f, "Handle({address})"),
-            (None, name, None) => write!(f, "Handle({})", name.unwrap_or_default()),
-            (None, name, Some(node)) => write!(f, "Handle({}@{node})", name.unwrap_or_default()),
+        match &self.target {
+            Target::Local(local) => write!(f, "Handle({})", local.address()),
+            Target::Remote(remote) => write!(f, "Handle({})", remote.address),
+            Target::Routed(routed) => {
+                write!(f, "Handle({}", routed.name())?;
+                if let Some(node) = routed.only_on() {
+                    write!(f, "@{node}")?;
+                }
+                if let Some(Key(key)) = routed.key() {
+                    write!(f, "/{key:016x}")?;
+                }
+                f.write_str(")")
+            }
         }
     }
 }

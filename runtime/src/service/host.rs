@@ -45,8 +45,10 @@ pub(crate) struct Host {
 #[derive(Debug, Clone)]
 pub(crate) struct Resident {
     pub(crate) core: Arc<Core>,
-    /// How it is reached over the network, if it may be: anonymous instances may not.
+    /// How it is reached over the network, if it may be: named instances may, and others whose handle was sent.
     pub(crate) deliver: Option<Arc<dyn Deliver>>,
+    /// Whether it has a name, which is its service's.
+    pub(crate) is_named: bool,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,15 @@ impl Host {
         self.residents().insert(resident.core.address().instance, resident);
     }
 
+    /// Lets peers reach an instance from now on, unless it has ended: a handle to it is about to be sent.
+    pub(crate) fn export(&self, instance: InstanceId, deliver: impl FnOnce() -> Arc<dyn Deliver>) {
+        if let Some(resident) = self.residents().get_mut(&instance)
+            && resident.deliver.is_none()
+        {
+            resident.deliver = Some(deliver());
+        }
+    }
+
     /// Forgets an instance that has ended.
     pub(crate) fn remove_resident(&self, instance: InstanceId) {
         let gone = self.residents().remove(&instance);
@@ -133,7 +144,7 @@ impl Host {
     /// The instances that run here under a name. An anonymous one has none, whatever it is called in logs.
     pub(crate) fn instances_of(&self, name: &str) -> Vec<Arc<Core>> {
         let residents = self.residents();
-        let named = residents.values().filter(|resident| resident.deliver.is_some());
+        let named = residents.values().filter(|resident| resident.is_named);
         named.map(|resident| &resident.core).filter(|core| **core.service() == *name).cloned().collect()
     }
 

@@ -71,7 +71,8 @@ fn settle<S: Service>(
     let core = Arc::new(Core::new(host, name, kind, supervised));
     let local = Arc::new(Local::new(Arc::clone(&core), entrance));
     core.set_local(Arc::downgrade(&local.erased()));
-    host.add_resident(Resident { core, deliver: reach.map(|reach| reach(&local)) });
+    let (deliver, is_named) = (reach.map(|reach| reach(&local)), reach.is_some());
+    host.add_resident(Resident { core, deliver, is_named });
     let inbox = Inbox::new(Arc::clone(&local), exit);
     (local, inbox)
 }

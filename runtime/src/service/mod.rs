@@ -10,6 +10,7 @@
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
 //! | `context`, `timer`, `chain`, `deadlines` | what a handler knows, and what its calls inherit |
+//! | `ambient` | for which node a value is read |
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
@@ -17,6 +18,7 @@
 //! | `host`, `tasks` | what a node lends to its instances |
 //! | `models` | the races at the ends of instances, for loom |
 
+pub(crate) mod ambient;
 pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod concurrent;

@@ -15,6 +15,7 @@ use crate::event::{DeadLetterReason, Phase};
 use crate::id::{Address, InstanceId, RequestId};
 use crate::port::{self, Head, Link, Peer, Place};
 use crate::proto::codec::Encoder;
+use crate::service::ambient;
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
@@ -318,8 +319,16 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
         };
         remote.was_long(handed.is_long);
         let (Some(receiver), Some(decode)) = (receiver, self.stub.decode) else { return Ok(None) };
-        let (id, instance) = (handed.id, remote.address.instance);
-        Ok(Some(Waiting::Remote(RemoteWaiting { receiver, link, id, instance, decode, answered: false })))
+        let (host, id, instance) = (Arc::clone(&remote.host), handed.id, remote.address.instance);
+        Ok(Some(Waiting::Remote(RemoteWaiting {
+            receiver,
+            link,
+            host,
+            id,
+            instance,
+            decode,
+            answered: false,
+        })))
     }
 }
 
@@ -343,6 +352,7 @@ pub(crate) enum Waiting<R> {
 pub(crate) struct RemoteWaiting<R> {
     receiver: oneshot::Receiver<Result<Bytes, CallError>>,
     link: Arc<Link>,
+    host: Arc<Host>,
     id: RequestId,
     instance: InstanceId,
     decode: Decode<R>,
@@ -360,7 +370,8 @@ impl<R> Waiting<R> {
                 let answer = ready!(Pin::new(&mut waiting.receiver).poll(cx));
                 waiting.answered = true;
                 let payload = answer.unwrap_or_else(|_| Err(lost()));
-                Poll::Ready(payload.and_then(|payload| (waiting.decode)(&payload)))
+                let host = &waiting.host;
+                Poll::Ready(payload.and_then(|payload| ambient::reading(host, || (waiting.decode)(&payload))))
             }
         }
     }

@@ -88,7 +88,7 @@ async fn the_readme_is_counted_as_wc_counts_it() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let wc = std::process::Command::new("wc").arg(&readme).env("LC_ALL", "C.UTF-8").output().unwrap();
     let wc = String::from_utf8(wc.stdout).unwrap();
-    let mut wc = wc.split_whitespace().filter_map(|number| number.parse().ok());
+    let mut wc = wc.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
     let ended = wordcount(&["--check", readme.to_str().unwrap()]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let (rows, sums) = parse(&ended.stdout);

@@ -28,6 +28,7 @@ use crate::node::topic::targets::{Targets, item_method};
 use crate::port::Link;
 use crate::proto::codec;
 use crate::proto::frame::Request;
+use crate::service::ambient;
 
 pub(super) struct Fanout<T> {
     pub(super) inner: Arc<Inner>,
@@ -177,7 +178,8 @@ impl<T: TopicItem> Hub for Fanout<T> {
         let Request { head, payload } = request;
         let is_item = head.method == item_method(type_name::<T>()) && !head.wants_reply;
         // The item's `Deserialize`, and the `Drop` of one that is forgotten for it, are the user's and may panic.
-        let deliver = || codec::decode::<(T,)>(&payload).map(|(item,)| self.deliver(item));
+        let decode = || ambient::reading(&self.inner.host, || codec::decode::<(T,)>(&payload));
+        let deliver = || decode().map(|(item,)| self.deliver(item));
         if is_item && matches!(catch_unwind(AssertUnwindSafe(deliver)), Ok(Ok(_))) {
             return;
         }

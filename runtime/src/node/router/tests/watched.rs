@@ -67,7 +67,7 @@ impl Scene {
     /// A handle to the instance with this address, from here.
     fn handle_to(&self, address: Address) -> TargetHandle {
         let links = Arc::clone(&self.here.inner().table) as Arc<dyn Links>;
-        let remote = Remote::new(address, Arc::clone(&self.here.inner().host), links);
+        let remote = Remote::new(address, None, None, Arc::clone(&self.here.inner().host), links);
         TargetHandle::from_inner(Handle::new(handle::Target::Remote(Arc::new(remote))))
     }
 
