@@ -299,7 +299,8 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
             instance: remote.address.instance,
             method: remote.method_id(method),
             remaining,
-            chain: self.chain.to_wire(),
+            // Nobody waits for a send.
+            chain: if self.mode == Mode::Call { self.chain.to_wire() } else { Vec::new() },
             is_ahead,
             is_impatient: self.is_impatient && self.mode == Mode::Call,
             order: remote.order(),
