@@ -75,6 +75,29 @@ fn an_implementation_of_a_contract() {
 }
 
 #[test]
+fn streams() {
+    check(
+        "streams",
+        &quote!(),
+        &quote! {
+            impl Log {
+                pub fn tail(&self, n: usize) -> impl Stream<Item = String> {
+                    stream::iter(self.last(n))
+                }
+
+                pub async fn search(
+                    &mut self,
+                    context: &Context,
+                    words: Streaming<String>,
+                ) -> Result<impl Stream<Item = Line>, BadWord> {
+                    self.find(words).await
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn the_settings_on_a_struct() {
     check(
         "settings",

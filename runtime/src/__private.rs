@@ -15,6 +15,7 @@ pub use crate::service::dispatch::{
 pub use crate::service::handle::{Handle, ServiceHandle};
 pub use crate::service::message::{DecodeError, Decoder, Message, Method, Receiver, Wire, WireMessage};
 pub use crate::service::reply::{Reply, ReplyPath};
+pub use crate::service::streaming::{stream_in_result, stream_reply};
 pub use crate::service::stub::Stub;
 
 /// Has no value: it closes the variant that carries a generic enum's unused parameters.

@@ -35,6 +35,7 @@
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
 //! * [`Supervisor`]: trees of services that are started again when they fail; [`Restart`] and [`Intensity`] say when.
 //! * [`Topic`]: publish to every subscriber in the cluster.
+//! * [`Streaming`]: a stream of values that comes from a service, or goes to one.
 //! * [`Context`]: what a handler may ask about the message that it handles.
 //! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
@@ -74,6 +75,8 @@ pub mod __private;
 
 pub mod prelude;
 
+pub use futures_util::Stream;
+
 pub use config::{Limits, Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
@@ -89,6 +92,7 @@ pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
+pub use service::streaming::Streaming;
 pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;

@@ -7,12 +7,14 @@ mod accounts;
 mod answering;
 mod calling;
 mod driving;
+mod streams;
 mod watches;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,14 +30,16 @@ use crate::proto::frame::{PIECE, PutError, Request};
 use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
-use crate::proto::settings::{FLOW, PeerIdentity};
+use crate::proto::settings::{FLOW, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
+use streams::Streams;
 use watches::Watches;
 
 pub(crate) use accounts::Place;
 pub(crate) use driving::Released;
+pub(crate) use streams::{Items, Next, Source, Unread, give};
 pub(crate) use watches::{WatchId, Watcher};
 
 /// Who is at the other end of a connection.
@@ -49,6 +53,9 @@ pub(crate) struct Peer {
 
 /// Where a call waits for the bytes of its reply.
 pub(crate) type ReplySlot = oneshot::Sender<Result<Bytes, CallError>>;
+
+/// Runs a task that belongs to the node.
+pub(crate) type Spawn = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
 /// Appends a payload.
 pub(crate) type Encode<'a> = &'a dyn Fn(&mut Encoder<'_>) -> Result<(), CodecError>;
@@ -153,7 +160,13 @@ pub(crate) struct Link {
     limit: usize,
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
+    has_streams: bool,
     limits: Limits,
+    /// Itself, for what it makes tasks of.
+    me: Weak<Self>,
+    spawn: Spawn,
+    /// For the streams that this side makes.
+    stream_numbers: Arc<AtomicU64>,
     state: Mutex<State>,
     /// The driver has something to do: it may write, or the link was closed.
     data: Notify,
@@ -169,6 +182,7 @@ struct State {
     inbound: Inbound,
     watches: Watches,
     accounts: Accounts,
+    streams: Streams,
     /// Whether the driver has found nothing to write, and must be woken for what comes.
     is_idle: bool,
     /// Whether somebody waits for room for requests, and for long ones: then newcomers wait too.
@@ -205,13 +219,15 @@ impl State {
 }
 
 impl Link {
-    pub(crate) fn new(peer: &PeerIdentity, limits: Limits) -> Self {
+    /// `spawn` makes tasks that belong to the node.
+    pub(crate) fn new(peer: &PeerIdentity, limits: Limits, spawn: Spawn) -> Arc<Self> {
         let state = State {
             lanes: Lanes::new(peer.max_frame),
             in_flight: InFlight::new(limits.requests),
             inbound: Inbound::new(limits.requests),
             watches: Watches::default(),
             accounts: Accounts::new(peer.features & FLOW != 0),
+            streams: Streams::default(),
             is_idle: true,
             is_room_awaited: Awaited::default(),
             released: Vec::new(),
@@ -219,17 +235,22 @@ impl Link {
         };
         let limit = peer.max_frame;
         let has_flow = peer.features & FLOW != 0;
+        let has_streams = has_flow && peer.features & STREAMS != 0;
         let PeerIdentity { node, incarnation, listen, .. } = peer.clone();
-        Self {
+        Arc::new_cyclic(|me| Self {
             peer: Peer { node, incarnation, listen },
             limit,
             has_flow,
+            has_streams,
             limits,
+            me: Weak::clone(me),
+            spawn,
+            stream_numbers: Arc::new(AtomicU64::new(1)),
             state: Mutex::new(state),
             data: Notify::new(),
             open: AtomicBool::new(true),
             any_cancel: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn peer(&self) -> &Peer {

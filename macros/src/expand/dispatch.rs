@@ -7,7 +7,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 
 use super::{local, settings};
-use crate::model::{Generics, Hook, HookKind, Implementation, Interface, Method, Receiver};
+use crate::model::{Generics, Hook, HookKind, Implementation, Interface, Method, Receiver, StreamPlace};
 use crate::names;
 
 /// `impl Service` for a type whose methods are the messages.
@@ -104,6 +104,20 @@ fn arm(method: &Method, interface: &Interface, target: &Target<'_>) -> TokenStre
     let (scope, reply, context) = (local("scope"), local("reply"), local("context"));
     let given = method.context.then(|| quote!(#context,));
     let call = quote!(#owner::#name(#instance, #given #(#locals),*));
+    let call = match &method.stream {
+        None => call,
+        Some(stream) => {
+            let wrap = match stream.place {
+                StreamPlace::Whole => quote!(stream_reply),
+                StreamPlace::InResult => quote!(stream_in_result),
+            };
+            if method.asynchronous {
+                quote!(async move { #private::#wrap(#call.await) })
+            } else {
+                quote!(#private::#wrap(#call))
+            }
+        }
+    };
     let run = match (method.context, method.asynchronous) {
         (false, true) => quote!(#private::answer(#scope, #reply, #call).await),
         (false, false) => quote!(#private::answer_now(#scope, #reply, move || #call)),

@@ -19,7 +19,9 @@ use syn::parse::{ParseStream, Parser};
 
 use crate::args::Args;
 use crate::errors::Errors;
-use crate::model::{self, Implementation, Interface, Method, Model, Service, Struct};
+use crate::model::{
+    self, Implementation, Interface, Method, Model, Service, StreamPlace, StreamReply, Struct,
+};
 use crate::names;
 use crate::parse::Item;
 use crate::validate::validate;
@@ -124,7 +126,12 @@ impl Interface {
         let bound = if self.local { quote!(::core::marker::Send + 'static) } else { quote!(#private::Wire) };
         let mut seen = HashSet::new();
         let types = methods.into_iter().flat_map(|method| {
-            let types = method.arguments.iter().map(|argument| &argument.ty).chain([&method.reply]);
+            let reply = match &method.stream {
+                // The compiler's complaint shall speak of what the user wrote.
+                Some(StreamReply { place: StreamPlace::Whole, item }) => item,
+                _ => &method.reply,
+            };
+            let types = method.arguments.iter().map(|argument| &argument.ty).chain([reply]);
             // A type under a `#[cfg]` may not exist; one with a parameter must be known to the impls.
             types.filter(|ty| method.cfgs.is_empty() || self.depends(ty))
         });

@@ -8,7 +8,7 @@ use syn::{ItemStruct, Path, ReturnType, Type, Visibility};
 
 use super::method::{self, Owner};
 use super::{AsyncMethod, Contract, ContractMember, Generics, Implementation, Interface, Method, Model};
-use super::{Service, Settings, Struct, hook, types};
+use super::{Service, Settings, Struct, hook, streams, types};
 use crate::args::{Args, Setting};
 use crate::errors::Errors;
 use crate::names;
@@ -33,7 +33,8 @@ fn service(block: ImplBlock, args: &Args, errors: &mut Errors) -> Option<Service
     };
     let generics = Generics::lower(&block.generics, errors);
     let self_ty = block.self_ty.to_token_stream();
-    let scope = Owner { self_ty: Some(&self_ty), local: args.local.is_some() };
+    let krate = args.krate();
+    let scope = Owner { self_ty: Some(&self_ty), local: args.local.is_some(), krate: &krate };
     let (mut methods, mut hooks) = (Vec::new(), Vec::new());
     let (head, mut members) = split(block);
     for member in &mut members {
@@ -42,7 +43,9 @@ fn service(block: ImplBlock, args: &Args, errors: &mut Errors) -> Option<Service
         if !kinds.is_empty() {
             hooks.extend(kinds.into_iter().filter_map(|kind| hook::lower(item, kind, errors)));
         } else if is_message(item) {
-            methods.extend(method::lower(item, &scope, errors));
+            let Some(method) = method::lower(item, &scope, errors) else { continue };
+            methods.push(method);
+            streams::bound(&mut item.sig.output);
         }
     }
     let interface = interface(quote!(pub), owner, generics, methods, args);
@@ -73,10 +76,14 @@ fn implementation(
             Member::Method(item) => hook::take_kinds(item, errors),
             _ => Vec::new(),
         };
-        match &member {
+        match &mut member {
             Member::Method(item) if !kinds.is_empty() => {
                 hooks.extend(kinds.into_iter().filter_map(|kind| hook::lower(item, kind, errors)));
                 member.to_tokens(&mut hook_methods);
+            }
+            Member::Method(item) => {
+                streams::bound(&mut item.sig.output);
+                kept.push(member);
             }
             _ => kept.push(member),
         }
@@ -96,7 +103,8 @@ fn implementation(
 fn contract(block: TraitBlock, args: &Args, errors: &mut Errors) -> Contract {
     let TraitBlock { attrs, vis, ident, generics, supertraits, members } = block;
     let lowered = Generics::lower(&generics, errors);
-    let scope = Owner { self_ty: None, local: args.local.is_some() };
+    let krate = args.krate();
+    let scope = Owner { self_ty: None, local: args.local.is_some(), krate: &krate };
     let (mut methods, mut emitted) = (Vec::new(), Vec::new());
     for member in members {
         match member {
@@ -111,6 +119,9 @@ fn contract(block: TraitBlock, args: &Args, errors: &mut Errors) -> Contract {
                     );
                     None
                 };
+                if method.is_some() {
+                    streams::bound(&mut item.sig.output);
+                }
                 emitted.push(contract_method(*item, method.is_some()));
                 methods.extend(method);
             }

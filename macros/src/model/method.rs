@@ -5,10 +5,10 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, GenericParam, Pat, PatType, ReceiverKind, ReturnType, Safety, Signature};
+use syn::{Attribute, FnArg, GenericParam, Pat, PatType, ReceiverKind, ReturnType, Safety, Signature, Type};
 
 use super::types::{self, Place};
-use super::{Argument, Method, Receiver};
+use super::{Argument, Method, Receiver, StreamReply, streams};
 use crate::errors::Errors;
 use crate::names;
 use crate::parse::MethodItem;
@@ -19,6 +19,8 @@ pub(crate) struct Owner<'a> {
     pub(crate) self_ty: Option<&'a TokenStream>,
     /// Whether the service is `local`.
     pub(crate) local: bool,
+    /// The path of the runtime crate.
+    pub(crate) krate: &'a TokenStream,
 }
 
 /// The message that the method is, unless something keeps it from being one.
@@ -28,7 +30,7 @@ pub(crate) fn lower(item: &MethodItem, owner: &Owner<'_>, errors: &mut Errors) -
     check_form(sig, errors);
     let receiver = receiver(sig, errors);
     let (context, arguments) = arguments(sig, owner, errors);
-    let reply = reply(sig, owner, errors);
+    let Reply { ty: reply, spelled, stream } = reply(sig, owner, errors);
     if errors.count() > before {
         return None;
     }
@@ -42,9 +44,10 @@ pub(crate) fn lower(item: &MethodItem, owner: &Owner<'_>, errors: &mut Errors) -
         asynchronous: sig.asyncness.is_some(),
         context,
         name_id: names::name_id(&names::spoken(&sig.ident)),
-        signature_id: names::signature_id(arguments.iter().map(|argument| &argument.ty), &reply),
+        signature_id: names::signature_id(arguments.iter().map(|argument| &argument.ty), &spelled),
         arguments,
         reply,
+        stream,
     })
 }
 
@@ -169,14 +172,27 @@ fn argument_name(input: &PatType, errors: &mut Errors) -> Option<Ident> {
     None
 }
 
-fn reply(sig: &Signature, owner: &Owner<'_>, errors: &mut Errors) -> TokenStream {
-    match &sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => {
-            types::check(ty, Place::Reply, owner.local, errors);
-            type_tokens(ty.to_token_stream(), owner, errors)
-        }
-    }
+/// What a method gives back.
+struct Reply {
+    /// The type that a caller gets.
+    ty: TokenStream,
+    /// As it is spelled, for the wire id.
+    spelled: TokenStream,
+    stream: Option<StreamReply>,
+}
+
+fn reply(sig: &Signature, owner: &Owner<'_>, errors: &mut Errors) -> Reply {
+    let ReturnType::Type(_, ty) = &sig.output else {
+        return Reply { ty: quote!(()), spelled: quote!(()), stream: None };
+    };
+    let mut ty = (**ty).clone();
+    let stream = streams::replace(&mut ty);
+    types::check(&ty, Place::Reply, owner.local, errors);
+    let spelled = type_tokens(ty.to_token_stream(), owner, errors);
+    let Some((place, item)) = stream else { return Reply { ty: spelled.clone(), spelled, stream: None } };
+    let again = |ty: Type| type_tokens(ty.into_token_stream(), owner, &mut Errors::default()); // said already
+    let stream = Some(StreamReply { place, item: again(item) });
+    Reply { ty: again(streams::qualified(ty, place, owner.krate)), spelled, stream }
 }
 
 /// The type's tokens, with `Self` replaced by what it stands for.

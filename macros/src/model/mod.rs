@@ -7,6 +7,7 @@ mod generics;
 mod hook;
 mod item;
 mod method;
+mod streams;
 mod types;
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -15,6 +16,7 @@ use crate::args::Limit;
 
 pub(crate) use generics::Generics;
 pub(crate) use item::lower;
+pub(crate) use streams::{StreamPlace, StreamReply};
 
 /// An item under `#[service]`.
 pub(crate) enum Model {
@@ -68,8 +70,10 @@ pub(crate) struct Method {
     pub(crate) context: bool,
     /// What a caller gives.
     pub(crate) arguments: Vec<Argument>,
-    /// The type of the reply.
+    /// The type of the reply, as a caller gets it.
     pub(crate) reply: TokenStream,
+    /// The stream that the method gives, in the reply or as the reply.
+    pub(crate) stream: Option<StreamReply>,
     /// The wire id made from its name.
     pub(crate) name_id: u32,
     /// The wire id made from its signature.

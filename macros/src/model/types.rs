@@ -8,6 +8,8 @@ use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeImplTrait, TypePat
 use crate::errors::Errors;
 use crate::names;
 
+use super::streams;
+
 /// Where a type is used, which is what a message about it speaks of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -142,6 +144,14 @@ fn owned_form(reference: &TypeReference) -> String {
 fn impl_trait(ty: &TypeImplTrait, place: Place) -> &'static str {
     let is_future = names::mentions(&ty.to_token_stream(), &[quote::format_ident!("Future")]);
     match place {
+        Place::Argument if streams::is_stream(ty) => {
+            "write `Streaming<T>`: the message must know what it carries, and a caller makes one with \
+             `Streaming::new`"
+        }
+        Place::Reply if streams::is_stream(ty) => {
+            "write `impl Stream<Item = T>` as the whole reply or as what its `Result` holds, or write `Streaming<T>`: \
+             the handle must know what comes back"
+        }
         Place::Argument => {
             "name one concrete type: the message must know what it carries, and `impl Trait` is many"
         }

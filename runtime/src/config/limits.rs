@@ -6,7 +6,7 @@
 ///
 /// What one peer can make a node hold is the sum of: [`unread`](Self::unread); for each instance whose mailbox is full, the
 /// [credit](Self::credit) and one message; [`max_message`](crate::NodeBuilder::max_message) for what is under way in
-/// pieces; and its open requests, watches and names.
+/// pieces; for each stream its [credit](Self::stream_credit) and one item; and its open requests, watches and names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) connections: usize,
@@ -20,6 +20,9 @@ pub struct Limits {
     pub(crate) long_send_buffer: usize,
     pub(crate) unread: usize,
     pub(crate) requests: usize,
+    pub(crate) streams: usize,
+    pub(crate) stream_items: usize,
+    pub(crate) stream_bytes: usize,
     pub(crate) watches: usize,
     pub(crate) names: usize,
     pub(crate) events: usize,
@@ -39,6 +42,9 @@ impl Default for Limits {
             long_send_buffer: 4 << 20,
             unread: 256 << 20,
             requests: 65_536,
+            streams: 4096,
+            stream_items: 256,
+            stream_bytes: 1 << 20,
             watches: 65_536,
             names: 65_536,
             events: 1024,
@@ -114,6 +120,19 @@ impl Limits {
         Self { requests, ..self }
     }
 
+    /// Streams that are open on one connection, each way. Default: 4096.
+    #[must_use]
+    pub fn streams(self, streams: usize) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// How many items, and how many of their bytes, each stream takes ahead of who reads it. The last item may overdraw the
+    /// bytes. At least 1 and 1. Default: 256 items, 1 MiB.
+    #[must_use]
+    pub fn stream_credit(self, items: usize, bytes: usize) -> Self {
+        Self { stream_items: items, stream_bytes: bytes, ..self }
+    }
+
     /// Watches that are open on one connection, each way. Default: 65536.
     #[must_use]
     pub fn watches(self, watches: usize) -> Self {
@@ -146,6 +165,9 @@ impl Limits {
             ("limits.long_send_buffer", self.long_send_buffer, LEAST_BYTES),
             ("limits.unread", self.unread, self.send_buffer + self.long_send_buffer + max_message),
             ("limits.requests", self.requests, 1),
+            ("limits.streams", self.streams, 1),
+            ("limits.stream_credit.items", self.stream_items, 1),
+            ("limits.stream_credit.bytes", self.stream_bytes, 1),
             ("limits.watches", self.watches, 1),
             ("limits.names", self.names, 1),
             ("limits.events", self.events, 1),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,21 +16,17 @@ use crate::{random, time};
 /// How long an address may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs a task that belongs to the node.
-pub(crate) type Spawn = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
-
 /// What every connection of a node is made of.
 #[derive(Clone)]
 pub(crate) struct Wiring {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) config: ConnectionConfig,
     pub(crate) surroundings: Surroundings,
-    pub(crate) spawn: Spawn,
 }
 
 impl Wiring {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        (self.spawn)(Box::pin(task));
+        (self.surroundings.spawn)(Box::pin(task));
     }
 
     /// Dials `address` in a task of its own. The peers' task hears what comes of it.

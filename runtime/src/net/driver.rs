@@ -5,6 +5,7 @@
 //!
 //! Invariant: it waits for the socket, for its timer and for the peers' task, and only *tries* a mailbox.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -24,7 +25,7 @@ use crate::event::StopReason;
 use crate::net::framing::{self, Frames, Next, ReadError};
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
-use crate::port::{Inbox, Intake, Link, Released};
+use crate::port::{Inbox, Intake, Link, Released, Spawn};
 use crate::proto::connection::{CloseReason, Connection, Event};
 use crate::proto::frame::{Begun, Refuse, RefuseReason, Request};
 use crate::proto::inbound::Insert;
@@ -46,10 +47,17 @@ const SWEEP: Duration = Duration::from_secs(10);
 const RETIREMENT: Duration = Duration::from_millis(500);
 
 /// What a driver shares with the rest of its node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) news: mpsc::Sender<News>,
+    pub(crate) spawn: Spawn,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("inbox", &self.inbox).finish_non_exhaustive()
+    }
 }
 
 /// One connection, from the first byte to the last.
@@ -239,6 +247,29 @@ impl Driver {
                         link.gone(instance);
                     }
                 }
+                Event::StreamCredit { stream, totals } => {
+                    if let Some(link) = &self.link {
+                        link.stream_credit(stream, totals);
+                    }
+                }
+                Event::StreamItem { stream, payload } => {
+                    if let Some(link) = &self.link
+                        && !link.stream_item(stream, payload)
+                    {
+                        let text = format!("an item of stream {stream} beyond its credit");
+                        self.connection.close(time::now(), &text);
+                    }
+                }
+                Event::StreamEnd { stream, error } => {
+                    if let Some(link) = &self.link {
+                        link.stream_end(stream, error);
+                    }
+                }
+                Event::StreamStop { stream } => {
+                    if let Some(link) = &self.link {
+                        link.stream_stop(stream);
+                    }
+                }
                 Event::Taken { bytes } => {
                     if let Some(link) = &self.link {
                         link.pieces_taken(bytes);
@@ -299,7 +330,7 @@ impl Driver {
     }
 
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
-        let link = Arc::new(Link::new(&peer, self.connection.limits()));
+        let link = self.new_link(&peer);
         let (decision, decided) = oneshot::channel();
         let ticket = self.ticket(&link, peer.dial);
         self.candidate = Some(link);
@@ -314,12 +345,16 @@ impl Driver {
             self.link = Some(admitted); // the peers' task knows it already
             return;
         }
-        let link = Arc::new(Link::new(peer, self.connection.limits()));
+        let link = self.new_link(peer);
         let ticket = self.ticket(&link, peer.dial);
         self.link = Some(link);
         if let Some(ticket) = ticket {
             self.news(News::Up(ticket)).await;
         }
+    }
+
+    fn new_link(&self, peer: &PeerIdentity) -> Arc<Link> {
+        Link::new(peer, self.connection.limits(), Arc::clone(&self.surroundings.spawn))
     }
 
     fn ticket(&mut self, link: &Arc<Link>, number: u64) -> Option<Ticket> {
@@ -410,8 +445,7 @@ impl Driver {
     /// Closes a connection whose place another one took, when nothing has been under way for a while: a request may
     /// still be on the wire. Who watches over it goes on doing so: the peer has not gone.
     fn retire(&mut self, now: Instant) {
-        let idle =
-            self.link.as_ref().is_none_or(|link| link.open_requests() == (0, 0) && !link.has_watches());
+        let idle = self.link.as_ref().is_none_or(|link| link.is_unused());
         if idle && self.retired == Some(true) {
             return self.connection.close(now, "another connection took its place");
         }

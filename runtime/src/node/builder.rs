@@ -21,6 +21,7 @@ use crate::net::table::PeerTable;
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
+use crate::port::Spawn;
 use crate::proto::codec::LARGE;
 use crate::proto::settings::{ConnectionConfig, Identity};
 use crate::service::host::Host;
@@ -188,20 +189,16 @@ impl NodeBuilder {
         };
         let topics = Arc::new(Topics::default());
         let inbox = Arc::new(NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics) });
-        let surroundings = Surroundings { inbox, news: news.clone() };
+        let tasks = host.tasks.clone();
+        let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
+        let surroundings = Surroundings { inbox, news: news.clone(), spawn };
         let mut config = ConnectionConfig::new(identity, self.secret);
         config.handshake_timeout = self.handshake_timeout;
         config.heartbeat = self.heartbeat;
         config.silence = self.silence;
         config.limits = self.limits;
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
-        let tasks = host.tasks.clone();
-        let wiring = Wiring {
-            transport: self.transport,
-            config,
-            surroundings,
-            spawn: Arc::new(move |task| drop(tasks.spawn(task))),
-        };
+        let wiring = Wiring { transport: self.transport, config, surroundings };
         let publisher = Arc::clone(&host);
         let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
         let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);

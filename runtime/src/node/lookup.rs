@@ -112,19 +112,15 @@ where
         let best = known.min_by_key(rank).map(|known| known.address.clone());
         best.ok_or_else(|| not_found(&host.node, &name, None, String::new()))
     });
-    match time::timeout(host.call_timeout, search).await {
-        Some(found) => found.map(|found| {
-            if found == address {
-                handle
-            } else {
-                H::from_inner(travel::lead_to(&inner, found, Some(name), None))
-            }
-        }),
-        None => {
-            let waited = format!(" after waiting {:?}", host.call_timeout);
-            Err(not_found(&host.node, &name, None, waited))
-        }
+    let Some(found) = time::timeout(host.call_timeout, search).await else {
+        let waited = format!(" after waiting {:?}", host.call_timeout);
+        return Err(not_found(&host.node, &name, None, waited));
+    };
+    let found = found?;
+    if found == address {
+        return Ok(handle);
     }
+    Ok(H::from_inner(travel::lead_to(&inner, found, Some(name), None)))
 }
 
 /// Looks again at every change of the names, until `look` finds something or says that it never will.

@@ -11,6 +11,7 @@ use crate::id::{InstanceId, RequestId};
 use crate::proto::frame::{self, PutError};
 use crate::proto::lanes::Order;
 
+use super::streams::Given;
 use super::{Encode, Link};
 
 impl Link {
@@ -23,10 +24,17 @@ impl Link {
         }
         // A `Serialize` of the user's may panic: the caller is answered all the same.
         let put = catch_unwind(AssertUnwindSafe(|| {
-            state.lanes.put_reply(instance, |out| frame::put_reply(out, id, self.whole(), payload))
+            self.writing(|| {
+                state.lanes.put_reply(instance, |out| frame::put_reply(out, id, self.whole(), payload))
+            })
         }));
+        let (put, given) = apart(put);
         match put {
-            Ok(Ok(())) => self.added(state),
+            Ok(Ok(())) => {
+                state.streams.add(&given);
+                self.added(state);
+                self.begin_streams(given);
+            }
             Ok(Err(PutError::TooLarge { .. })) if self.has_flow => {
                 drop(state);
                 self.reply_long(id, instance, payload);
@@ -42,12 +50,16 @@ impl Link {
     /// As [`Link::reply`], for what does not fit in one frame. Not under the lock: it takes as long as it is.
     #[cold]
     fn reply_long(&self, id: RequestId, instance: InstanceId, payload: Encode<'_>) {
-        match catch_unwind(AssertUnwindSafe(|| frame::long_reply(id, self.limit, payload))) {
+        let put = || self.writing(|| frame::long_reply(id, self.limit, payload));
+        let (long, given) = apart(catch_unwind(AssertUnwindSafe(put)));
+        match long {
             Ok(Ok(message)) => {
                 let mut state = self.state();
                 if self.is_open() {
+                    state.streams.add(&given);
                     state.lanes.put_long(Order::Reply(id), instance, message, None);
                     self.added(state);
+                    self.begin_streams(given);
                 }
             }
             long => self.fail_to_reply(id, instance, &problem(long)),
@@ -118,6 +130,14 @@ impl Link {
         };
         let Ok(()) = state.lanes.put_reply(instance, put);
         self.added(state);
+    }
+}
+
+/// What came of writing, and the streams in what was written.
+fn apart<T>(written: std::thread::Result<(T, Vec<Given>)>) -> (std::thread::Result<T>, Vec<Given>) {
+    match written {
+        Ok((written, given)) => (Ok(written), given),
+        Err(panic) => (Err(panic), Vec::new()),
     }
 }
 

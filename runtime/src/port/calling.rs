@@ -7,6 +7,7 @@ use crate::proto::frame::{self, PutError, RequestHead};
 use crate::proto::lanes::{self, Order, Ticket};
 
 use super::accounts::Woken;
+use super::streams::{self, Given};
 use super::{Awaited, Encode, Handed, Head, Link, Place, Refused, ReplySlot, State, Waiter, unsendable};
 
 impl Link {
@@ -46,17 +47,20 @@ impl Link {
             return self.request_long(&head, order, waiter, payload, ticket);
         }
         // The user's `Serialize` may refuse or panic: the waiter is noted only after it.
-        let put = state
-            .lanes
-            .put_call(head.instance, order, |out| frame::put_request(out, &head, self.whole(), payload));
+        let (put, given) = self.writing(|| {
+            let put = |out: &mut _| frame::put_request(out, &head, self.whole(), payload);
+            state.lanes.put_call(head.instance, order, put)
+        });
         match put {
             Ok((place, bytes)) => {
+                state.streams.add(&given);
                 let ticket = state.spend(&head, bytes);
                 state.lanes.note(place, order, ticket);
                 if let Some(slot) = waiter {
                     state.in_flight.hold(id, Waiter { slot, is_queued: place == lanes::Place::Queued });
                 }
                 self.added(state);
+                self.begin_streams(given);
                 Ok(Handed { id, is_long: false })
             }
             // Not under the lock: it takes as long as it is.
@@ -78,11 +82,12 @@ impl Link {
         payload: Encode<'_>,
         ticket: Option<u64>,
     ) -> Result<Handed, Refused> {
-        let long = frame::long_request(head, self.limit, payload);
+        let (long, given) = self.writing(|| frame::long_request(head, self.limit, payload));
         let (message, bytes) = long.map_err(|error| Refused::Unsendable(unsendable(error)))?;
         let mut state = self.state();
         // Others may have come meanwhile.
         self.check_room(&mut state, head.instance, head.is_ahead, ticket, true)?;
+        state.streams.add(&given);
         let ticket = state.spend(head, bytes);
         let is_long = message.iter().map(bytes::Bytes::len).sum::<usize>() > self.whole();
         if let Some(slot) = waiter {
@@ -90,7 +95,14 @@ impl Link {
         }
         state.lanes.put_long(order, head.instance, message, Some(ticket));
         self.added(state);
+        self.begin_streams(given);
         Ok(Handed { id: head.id, is_long })
+    }
+
+    /// Runs `f`, which writes a message; gives the streams in it. Without the feature a stream cannot be written.
+    #[inline]
+    pub(super) fn writing<T>(&self, f: impl FnOnce() -> T) -> (T, Vec<Given>) {
+        if self.has_streams { streams::writing(&self.stream_numbers, f) } else { (f(), Vec::new()) }
     }
 
     #[inline]

@@ -47,8 +47,10 @@ impl Link {
             state.is_room_awaited.bulk &= !bulk;
             woken.push(state.accounts.wake_all());
         }
+        let makers = if calls || bulk { state.streams.room() } else { Vec::new() };
         drop(state);
         woken.into_iter().for_each(Woken::wake);
+        makers.into_iter().for_each(Waker::wake);
     }
 
     /// Whether nothing waits to be written.
@@ -150,6 +152,13 @@ impl Link {
         own + peers > 1
     }
 
+    /// Whether nothing goes on over it, and nothing waits to.
+    pub(crate) fn is_unused(&self) -> bool {
+        let state = self.state();
+        let is_still = state.in_flight.len() == 0 && state.inbound.len() == 0 && state.lanes.is_empty();
+        is_still && state.streams.is_empty() && !state.watches.any()
+    }
+
     /// How many requests wait for an answer: of this side, and of the peer.
     pub(crate) fn open_requests(&self) -> (usize, usize) {
         let state = self.state();
@@ -174,8 +183,14 @@ impl Link {
         let waiters: Vec<_> = state.in_flight.drain().collect();
         let wakers = state.inbound.cancel_all();
         let woken = state.accounts.close();
+        let streams = state.streams.close();
         drop(state);
         woken.wake();
+        streams.tell(|| {
+            let detail =
+                format!("the connection to {} ended before the stream did: {reason}", self.peer.node);
+            CallError::Disconnected(detail.into())
+        });
         for (id, Waiter { slot, is_queued }) in waiters {
             let node = &self.peer.node;
             let error = if is_queued || unsent.contains(&id) {
@@ -219,6 +234,16 @@ impl Calls for Owners<'_> {
 
 #[cfg(test)]
 impl Link {
+    /// The end of a connection to a node of that name, which makes no tasks.
+    pub(crate) fn to(peer: &str) -> std::sync::Arc<Self> {
+        let peer = crate::proto::settings::PeerIdentity::of(peer);
+        Self::new(&peer, crate::config::Limits::default(), std::sync::Arc::new(|_| {}))
+    }
+
+    pub(crate) fn has_watches(&self) -> bool {
+        self.state().watches.any()
+    }
+
     /// All that is to be written next.
     pub(crate) fn taken(&self) -> bytes::BytesMut {
         use bytes::Buf;

@@ -39,6 +39,13 @@ pub(super) struct Watches {
     peers: BTreeMap<u64, Watch>,
 }
 
+impl Watches {
+    /// Whether a watch is open, either way.
+    pub(super) fn any(&self) -> bool {
+        !self.own.is_empty() || !self.peers.is_empty()
+    }
+}
+
 /// A watch from here.
 #[derive(Debug)]
 struct Own {
@@ -166,12 +173,6 @@ impl Link {
             watcher.down(id, StopReason::NodeDown(reason.to_owned()));
         }
         peers.into_values()
-    }
-
-    /// Whether a watch is open, either way.
-    pub(crate) fn has_watches(&self) -> bool {
-        let watches = &self.state().watches;
-        !watches.own.is_empty() || !watches.peers.is_empty()
     }
 }
 

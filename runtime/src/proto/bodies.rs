@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{CallChain, CallError, ChainLink, Detail};
-use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, check_name};
+use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId, check_name};
 
 use super::fields::{Fields, FrameError, put_address, put_count, put_string};
 use super::flow::{Amount, SMALLEST_WINDOW};
@@ -41,6 +41,10 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Gone { .. } => kind::GONE,
         Frame::Piece { .. } => kind::PIECE,
         Frame::Taken { .. } => kind::TAKEN,
+        Frame::StreamCredit { .. } => kind::STREAM_CREDIT,
+        Frame::StreamItem { .. } => kind::STREAM_ITEM,
+        Frame::StreamEnd { .. } => kind::STREAM_END,
+        Frame::StreamStop { .. } => kind::STREAM_STOP,
         Frame::Ping { .. } => kind::PING,
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
@@ -71,6 +75,10 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Gone { .. } => "gone",
         Frame::Piece { .. } => "piece",
         Frame::Taken { .. } => "taken",
+        Frame::StreamCredit { .. } => "stream credit",
+        Frame::StreamItem { .. } => "stream item",
+        Frame::StreamEnd { .. } => "stream end",
+        Frame::StreamStop { .. } => "stream stop",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
@@ -117,6 +125,23 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
             out.put_slice(bytes);
         }
         Frame::Taken { bytes } => out.put_u64_le(*bytes),
+        Frame::StreamCredit { stream, totals } => {
+            out.put_u64_le(stream.0);
+            out.put_u64_le(totals.messages);
+            out.put_u64_le(totals.bytes);
+        }
+        Frame::StreamItem { stream, payload } => {
+            out.put_u64_le(stream.0);
+            out.put_slice(payload);
+        }
+        Frame::StreamEnd { stream, error } => {
+            out.put_u64_le(stream.0);
+            match error {
+                None => out.put_u8(IN_ORDER),
+                Some(error) => write_error(error, out),
+            }
+        }
+        Frame::StreamStop { stream } => out.put_u64_le(stream.0),
         Frame::Ping { token }
         | Frame::Pong { token }
         | Frame::NamesSync { token }
@@ -127,7 +152,7 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
     }
 }
 
-/// Reads all that follows the kind, to its end. Requests, replies and pieces are not for here: `frame::parse` reads them.
+/// Reads all that follows the kind, to its end. Requests, replies, items and pieces are not for here: `frame::parse` reads them.
 pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
     let fields = |frame| Fields::new(frame, bytes);
     let (frame, fields) = match kind {
@@ -145,6 +170,11 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::WINDOW => return read_window(&mut fields("window")),
         kind::CREDIT => whole(read_credit, fields("credit")),
         kind::GONE => whole(|f| Ok(Frame::Gone { instance: InstanceId(f.u64("instance")?) }), fields("gone")),
+        kind::STREAM_CREDIT => whole(read_stream_credit, fields("stream credit")),
+        kind::STREAM_END => whole(read_stream_end, fields("stream end")),
+        kind::STREAM_STOP => {
+            whole(|f| Ok(Frame::StreamStop { stream: StreamId(f.u64("stream")?) }), fields("stream stop"))
+        }
         kind::TAKEN => whole(|f| Ok(Frame::Taken { bytes: f.u64("bytes")? }), fields("taken")),
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
@@ -365,6 +395,13 @@ fn read_chain(fields: &mut Fields<'_>) -> Result<Vec<ChainLink>, FrameError> {
 /// Writes a failure.
 pub(super) fn write_failure(id: RequestId, error: &CallError, out: &mut BytesMut) {
     out.put_u64_le(id.0);
+    write_error(error, out);
+}
+
+/// In the place of an error's code: there is none.
+const IN_ORDER: u8 = 0;
+
+fn write_error(error: &CallError, out: &mut BytesMut) {
     let (code, detail) = match error {
         CallError::NoRoute(detail) => (1, detail),
         CallError::Overloaded(detail) => (2, detail),
@@ -393,7 +430,15 @@ const DEADLOCK: u8 = 10;
 
 fn read_failure(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
     let id = RequestId(fields.u64("id")?);
+    match read_error(fields)? {
+        Some(error) => Ok(Frame::Failure { id, error }),
+        None => Err(fields.wrong("code", IN_ORDER.into(), "1 or more")),
+    }
+}
+
+fn read_error(fields: &mut Fields<'_>) -> Result<Option<CallError>, FrameError> {
     let make: fn(Detail) -> CallError = match fields.u8("code")? {
+        IN_ORDER => return Ok(None),
         1 => CallError::NoRoute,
         2 => CallError::Overloaded,
         3 => CallError::Stopped,
@@ -404,8 +449,7 @@ fn read_failure(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
         8 => CallError::Expired,
         9 => CallError::Codec,
         DEADLOCK => {
-            let error = CallError::Deadlock(CallChain::new(read_chain(fields)?));
-            return Ok(Frame::Failure { id, error });
+            return Ok(Some(CallError::Deadlock(CallChain::new(read_chain(fields)?))));
         }
         11 => CallError::Timeout,
         12 => CallError::Disconnected,
@@ -415,11 +459,12 @@ fn read_failure(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
         unknown => {
             // The error that promises least: the request may have run.
             fields.skip_rest();
-            let error = CallError::NoReply(format!("unknown error code {unknown} from the peer").into());
-            return Ok(Frame::Failure { id, error });
+            return Ok(Some(CallError::NoReply(
+                format!("unknown error code {unknown} from the peer").into(),
+            )));
         }
     };
-    Ok(Frame::Failure { id, error: make(fields.string("detail", MAX_TEXT)?.into()) })
+    Ok(Some(make(fields.string("detail", MAX_TEXT)?.into())))
 }
 
 fn write_window(window: &Window, out: &mut BytesMut) {
@@ -447,6 +492,17 @@ fn read_credit(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
     let instance = InstanceId(fields.u64("instance")?);
     let totals = Amount { messages: fields.u64("messages")?, bytes: fields.u64("bytes")? };
     Ok(Frame::Credit { instance, totals })
+}
+
+fn read_stream_credit(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
+    let stream = StreamId(fields.u64("stream")?);
+    let totals = Amount { messages: fields.u64("items")?, bytes: fields.u64("bytes")? };
+    Ok(Frame::StreamCredit { stream, totals })
+}
+
+fn read_stream_end(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
+    let stream = StreamId(fields.u64("stream")?);
+    Ok(Frame::StreamEnd { stream, error: read_error(fields)? })
 }
 
 fn write_names(names: &Names, out: &mut BytesMut) {

@@ -21,7 +21,7 @@ use super::handshake::{AwaitAdmission, AwaitChallenge, AwaitHello, AwaitProof, A
 use super::inflow::Inflow;
 use super::liveness::{Due, Liveness};
 use super::pieces::PieceHead;
-use super::settings::FLOW;
+use super::settings::{FLOW, STREAMS};
 
 pub(crate) use super::event::{CloseReason, Event};
 pub(crate) use super::settings::{ConnectionConfig, PeerIdentity};
@@ -36,6 +36,7 @@ pub(crate) struct Connection {
     next_token: u64,
     /// Once established with a peer that has the feature `FLOW`.
     inflow: Option<Inflow>,
+    has_streams: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ impl Connection {
             transmit: VecDeque::new(),
             next_token: 1,
             inflow: None,
+            has_streams: false,
         }
     }
 
@@ -288,6 +290,19 @@ impl Connection {
                 let text = format!("{} frame, although the feature was not agreed on", bodies::name(&frame));
                 return self.break_off(text);
             }
+            Frame::StreamCredit { .. }
+            | Frame::StreamItem { .. }
+            | Frame::StreamEnd { .. }
+            | Frame::StreamStop { .. }
+                if !self.has_streams =>
+            {
+                let text = format!("{} frame, although the feature was not agreed on", bodies::name(&frame));
+                return self.break_off(text);
+            }
+            Frame::StreamCredit { stream, totals } => Event::StreamCredit { stream, totals },
+            Frame::StreamItem { stream, payload } => Event::StreamItem { stream, payload },
+            Frame::StreamEnd { stream, error } => Event::StreamEnd { stream, error },
+            Frame::StreamStop { stream } => Event::StreamStop { stream },
             Frame::Window(window) => Event::Window(window),
             Frame::Credit { instance, totals } => Event::Credit { instance, totals },
             Frame::Gone { instance } => Event::Gone { instance },
@@ -356,6 +371,7 @@ impl Connection {
         if peer.features & FLOW != 0 {
             let window = self.config.window();
             self.transmit.push_back(Frame::Window(window));
+            self.has_streams = peer.features & STREAMS != 0;
             self.inflow = Some(Inflow::new(window, self.config.max_frame() as usize));
         }
         self.events.push_back(Event::Established(peer));

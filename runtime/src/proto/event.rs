@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::CallError;
 use crate::event::StopReason;
-use crate::id::{InstanceId, RequestId};
+use crate::id::{InstanceId, RequestId, StreamId};
 
 use super::flow::Amount;
 use super::frame::{Members, Names, Request, Window};
@@ -74,6 +74,32 @@ pub(crate) enum Event {
     Gone {
         /// The instance.
         instance: InstanceId,
+    },
+    /// This side may send items of one of its streams up to these totals.
+    StreamCredit {
+        /// The stream.
+        stream: StreamId,
+        /// Counted from the stream's beginning.
+        totals: Amount,
+    },
+    /// An item of a stream that the peer makes.
+    StreamItem {
+        /// The stream.
+        stream: StreamId,
+        /// The item, encoded.
+        payload: Bytes,
+    },
+    /// A stream that the peer makes has ended.
+    StreamEnd {
+        /// The stream.
+        stream: StreamId,
+        /// Why, if not in order.
+        error: Option<CallError>,
+    },
+    /// The peer does not read a stream of this side any more.
+    StreamStop {
+        /// The stream.
+        stream: StreamId,
     },
     /// The peer has taken so many bytes of pieces, counted from the connection's beginning.
     Taken {

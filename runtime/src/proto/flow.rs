@@ -79,7 +79,55 @@ impl Account {
     }
 }
 
-/// What the peer may send to the instances here, and how far it has gone.
+/// What the peer may send to one place here, and how far it has gone.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    received: Amount,
+    /// What has left the connection: into its mailbox, to whoever reads it, or answered.
+    consumed: Amount,
+    granted: Amount,
+    window: Amount,
+}
+
+impl Intake {
+    /// Grants the peer a window, of at least one message and one byte.
+    pub(crate) fn new(window: Amount) -> Self {
+        let window = Amount { messages: window.messages.max(1), bytes: window.bytes.max(1) };
+        let nothing = Amount::default();
+        Self { received: nothing, consumed: nothing, granted: window, window }
+    }
+
+    /// The totals that are granted.
+    pub(crate) fn granted(&self) -> Amount {
+        self.granted
+    }
+
+    /// A message has come. `false` if the peer had no credit for it.
+    #[must_use]
+    pub(crate) fn arrive(&mut self, bytes: usize) -> bool {
+        let had_credit =
+            self.received.messages < self.granted.messages && self.received.bytes < self.granted.bytes;
+        self.received = self.received.plus(one(bytes));
+        had_credit
+    }
+
+    /// A message that came has left the connection. Gives the totals to grant, once that is worth a frame: when half of
+    /// the window was used.
+    #[must_use = "the peer must be told"]
+    pub(crate) fn consume(&mut self, bytes: usize) -> Option<Amount> {
+        self.consumed = self.consumed.plus(one(bytes));
+        debug_assert!(!self.consumed.exceeds(self.received), "nothing leaves that has not come");
+        let totals = self.consumed.plus(self.window);
+        let is_due = totals.messages - self.granted.messages >= self.window.messages.div_ceil(2)
+            || totals.bytes - self.granted.bytes >= self.window.bytes.div_ceil(2);
+        is_due.then(|| {
+            self.granted = totals;
+            totals
+        })
+    }
+}
+
+/// What the peer may send to each of the instances here.
 #[derive(Debug)]
 pub(crate) struct Intakes {
     window: Amount,
@@ -87,51 +135,23 @@ pub(crate) struct Intakes {
     instances: BTreeMap<InstanceId, Intake>,
 }
 
-#[derive(Debug)]
-struct Intake {
-    received: Amount,
-    /// What has left the connection: into its mailbox, or answered.
-    consumed: Amount,
-    granted: Amount,
-}
-
 impl Intakes {
-    /// Each instance grants the peer this window. At least one message and one byte.
+    /// Each instance grants the peer this window.
     pub(crate) fn new(window: Amount) -> Self {
-        let window = Amount { messages: window.messages.max(1), bytes: window.bytes.max(1) };
         Self { window, instances: BTreeMap::new() }
     }
 
-    /// A message has come. `false` if the peer had no credit for it.
+    /// As [`Intake::arrive`].
     #[must_use]
     pub(crate) fn arrive(&mut self, instance: InstanceId, bytes: usize) -> bool {
         let window = self.window;
-        let intake = self.instances.entry(instance).or_insert_with(|| Intake {
-            received: Amount::default(),
-            consumed: Amount::default(),
-            granted: window,
-        });
-        let had_credit = intake.received.messages < intake.granted.messages
-            && intake.received.bytes < intake.granted.bytes;
-        intake.received = intake.received.plus(one(bytes));
-        had_credit
+        self.instances.entry(instance).or_insert_with(|| Intake::new(window)).arrive(bytes)
     }
 
-    /// A message that came has left the connection. Gives the totals to grant, once that is worth a frame: when half of
-    /// the window was used.
+    /// As [`Intake::consume`].
     #[must_use = "the peer must be told"]
     pub(crate) fn consume(&mut self, instance: InstanceId, bytes: usize) -> Option<Amount> {
-        let window = self.window;
-        let intake = self.instances.get_mut(&instance)?;
-        intake.consumed = intake.consumed.plus(one(bytes));
-        debug_assert!(!intake.consumed.exceeds(intake.received), "nothing leaves that has not come");
-        let totals = intake.consumed.plus(window);
-        let is_due = totals.messages - intake.granted.messages >= window.messages.div_ceil(2)
-            || totals.bytes - intake.granted.bytes >= window.bytes.div_ceil(2);
-        is_due.then(|| {
-            intake.granted = totals;
-            totals
-        })
+        self.instances.get_mut(&instance)?.consume(bytes)
     }
 
     /// The instance does not run here, or no longer. Gives whether the peer has sent it anything.

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::{CallError, ChainLink};
 use crate::event::StopReason;
-use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId};
+use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 
 use super::bodies;
 use super::fields::Fields;
@@ -21,7 +21,9 @@ use super::put::Unfinished;
 use super::watch::Watch;
 
 pub(crate) use super::fields::FrameError;
-pub(crate) use super::put::{PutError, long_reply, long_request, put_failure, put_reply, put_request};
+pub(crate) use super::put::{
+    PutError, long_item, long_reply, long_request, put_failure, put_item, put_reply, put_request,
+};
 pub(crate) use super::refuse::{Refuse, RefuseReason};
 
 /// One unit of the wire.
@@ -94,6 +96,32 @@ pub(crate) enum Frame {
         head: PieceHead,
         /// The part.
         bytes: Bytes,
+    },
+    /// The receiver may send items of one of its streams up to these totals. The first one says that the stream is read.
+    StreamCredit {
+        /// The stream, by the number that its maker has given it.
+        stream: StreamId,
+        /// Counted from the stream's beginning.
+        totals: Amount,
+    },
+    /// An item of a stream that the sender makes.
+    StreamItem {
+        /// The stream.
+        stream: StreamId,
+        /// The item, encoded.
+        payload: Bytes,
+    },
+    /// A stream that the sender makes has ended.
+    StreamEnd {
+        /// The stream.
+        stream: StreamId,
+        /// Why, if not in order.
+        error: Option<CallError>,
+    },
+    /// Nobody reads a stream of the receiver any more.
+    StreamStop {
+        /// The stream.
+        stream: StreamId,
     },
     /// So many bytes of pieces have been taken off the stream, counted from the connection's beginning.
     Taken {
@@ -294,6 +322,13 @@ pub(crate) fn parse(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>
                 let payload = take(buffer, end, payload);
                 return Ok(Some(Frame::Reply { id, payload }));
             }
+            kind::STREAM_ITEM => {
+                let mut fields = Fields::new("stream item", &buffer[LENGTH + 1..end]);
+                let stream = StreamId(fields.u64("stream")?);
+                let payload = fields.rest().len();
+                let payload = take(buffer, end, payload);
+                return Ok(Some(Frame::StreamItem { stream, payload }));
+            }
             kind::PIECE => {
                 let mut fields = Fields::new("piece", &buffer[LENGTH + 1..end]);
                 let head = pieces::read_fields(&mut fields)?;
@@ -373,7 +408,7 @@ pub(crate) struct Begun {
 /// Reads a long message whose pieces have all come: a frame without its length.
 ///
 /// # Errors
-/// As [`parse`]. Only requests and replies come in pieces.
+/// As [`parse`]. Only requests, replies and items of streams come in pieces.
 pub(crate) fn parse_long(message: &Bytes) -> Result<Frame, FrameError> {
     let (kind, body) = message.split_first().ok_or(FrameError::Empty)?;
     match *kind {
@@ -388,6 +423,12 @@ pub(crate) fn parse_long(message: &Bytes) -> Result<Frame, FrameError> {
             let id = RequestId(fields.u64("id")?);
             let payload = message.slice(message.len() - fields.rest().len()..);
             Ok(Frame::Reply { id, payload })
+        }
+        kind::STREAM_ITEM => {
+            let mut fields = Fields::new("stream item", body);
+            let stream = StreamId(fields.u64("stream")?);
+            let payload = message.slice(message.len() - fields.rest().len()..);
+            Ok(Frame::StreamItem { stream, payload })
         }
         other => Err(FrameError::UnknownKind(other)),
     }
@@ -453,6 +494,10 @@ pub(super) mod kind {
     pub(crate) const TAKEN: u8 = 0x1B;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
+    pub(crate) const STREAM_CREDIT: u8 = 0x28;
+    pub(crate) const STREAM_ITEM: u8 = 0x29;
+    pub(crate) const STREAM_END: u8 = 0x2A;
+    pub(crate) const STREAM_STOP: u8 = 0x2B;
     pub(crate) const NAMES: u8 = 0x30;
     pub(crate) const MEMBERS: u8 = 0x31;
     pub(crate) const GOODBYE: u8 = 0x3F;

@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{CallError, ChainLink};
-use crate::id::RequestId;
+use crate::id::{RequestId, StreamId};
 
 use super::bodies;
 use super::codec::{Apart, CodecError, Encoder};
@@ -75,6 +75,39 @@ pub(crate) fn long_reply(
     out.put_u8(kind::REPLY);
     out.put_u64_le(id.0);
     long(out, limit, payload)
+}
+
+/// Appends an item of a stream, at most `limit` bytes without its length. Gives the payload's length.
+///
+/// # Errors
+/// As [`put_request`].
+pub(crate) fn put_item(
+    out: &mut BytesMut,
+    stream: StreamId,
+    limit: usize,
+    payload: impl FnOnce(&mut Encoder<'_>) -> Result<(), CodecError>,
+) -> Result<usize, PutError> {
+    let frame = Unfinished::begin(out, kind::STREAM_ITEM);
+    frame.out.put_u64_le(stream.0);
+    frame.payload(limit, payload)
+}
+
+/// An item of a stream for pieces, and the length of its payload.
+///
+/// # Errors
+/// As [`put_request`].
+pub(crate) fn long_item(
+    stream: StreamId,
+    limit: usize,
+    payload: impl FnOnce(&mut Encoder<'_>) -> Result<(), CodecError>,
+) -> Result<(Vec<Bytes>, usize), PutError> {
+    let mut out = BytesMut::new();
+    out.put_u8(kind::STREAM_ITEM);
+    out.put_u64_le(stream.0);
+    let before = out.len();
+    let chunks = long(out, limit, payload)?;
+    let length = chunks.iter().map(Bytes::len).sum::<usize>() - before;
+    Ok((chunks, length))
 }
 
 fn long(

@@ -136,7 +136,7 @@ impl<M: WireMessage> Reachable<M> {
         // A `Deserialize` of the user's may panic: that is one request's matter, not the connection's.
         let decode = || {
             let decode = || M::decode(head.method.name, Decoder::new(&request.payload), ReplyPath(path));
-            ambient::reading(self.local.host(), decode)
+            ambient::reading(self.local.host(), Some(link), decode)
         };
         let message = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(message)) => message,

@@ -66,6 +66,7 @@ pub trait ServiceHandle: Clone + Send + Sync + 'static {
     ///
     /// What counts is what the key's `Hash` writes, which is the same on every machine for numbers, texts and tuples of
     /// them. The algorithm is rendezvous hashing.
+    #[must_use]
     fn key<K: Hash + ?Sized>(&self, key: &K) -> Self {
         match self.as_inner().target() {
             Target::Routed(routed) => {
@@ -163,13 +164,22 @@ impl<M> Target<M> {
         }
     }
 
-    /// What makes two handles equal: the same instance, or the same name and key.
-    fn identity(&self) -> (Option<&Address>, Option<(&str, Option<&NodeId>, Option<Key>)>) {
+    fn identity(&self) -> Identity<'_> {
         match self {
-            Self::Local(_) | Self::Remote(_) => (self.address(), None),
-            Self::Routed(routed) => (None, Some((routed.name(), routed.only_on(), routed.key()))),
+            Self::Local(local) => Identity::Instance(local.address()),
+            Self::Remote(remote) => Identity::Instance(&remote.address),
+            Self::Routed(routed) => {
+                Identity::Name { name: routed.name(), only_on: routed.only_on(), key: routed.key() }
+            }
         }
     }
+}
+
+/// What makes two handles equal: the same instance, or the same name and key.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity<'a> {
+    Instance(&'a Address),
+    Name { name: &'a str, only_on: Option<&'a NodeId>, key: Option<Key> },
 }
 
 /// An instance on another node.

@@ -48,6 +48,7 @@ pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod sojourn;
+pub(crate) mod streaming;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
 pub(crate) mod tasks;

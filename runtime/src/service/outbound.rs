@@ -371,8 +371,9 @@ impl<R> Waiting<R> {
                 let answer = ready!(Pin::new(&mut waiting.receiver).poll(cx));
                 waiting.answered = true;
                 let payload = answer.unwrap_or_else(|_| Err(lost()));
-                let host = &waiting.host;
-                Poll::Ready(payload.and_then(|payload| ambient::reading(host, || (waiting.decode)(&payload))))
+                let (host, link) = (&waiting.host, Some(&waiting.link));
+                let decode = |payload: Bytes| ambient::reading(host, link, || (waiting.decode)(&payload));
+                Poll::Ready(payload.and_then(decode))
             }
         }
     }

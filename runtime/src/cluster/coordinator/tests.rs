@@ -2,9 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
 
 use super::*;
-use crate::config::Limits;
 use crate::proto::frame::{NameEntry, parse};
-use crate::proto::settings::PeerIdentity;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -31,7 +29,7 @@ impl Scene {
 
     /// A peer that has just connected.
     async fn peer(&self, name: &str) -> Arc<Link> {
-        let link = Arc::new(Link::new(&PeerIdentity::of(name), Limits::default()));
+        let link = Link::to(name);
         self.tell(PeerEvent::Up(Arc::clone(&link))).await;
         link
     }

@@ -178,7 +178,7 @@ impl<T: TopicItem> Hub for Fanout<T> {
         let Request { head, payload } = request;
         let is_item = head.method == item_method(type_name::<T>()) && !head.wants_reply;
         // The item's `Deserialize`, and the `Drop` of one that is forgotten for it, are the user's and may panic.
-        let decode = || ambient::reading(&self.inner.host, || codec::decode::<(T,)>(&payload));
+        let decode = || ambient::reading(&self.inner.host, None, || codec::decode::<(T,)>(&payload));
         let deliver = || decode().map(|(item,)| self.deliver(item));
         if is_item && matches!(catch_unwind(AssertUnwindSafe(deliver)), Ok(Ok(_))) {
             return;

@@ -10,26 +10,21 @@ use crate::id::MethodId;
 use crate::port::Head;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{Window, parse};
-use crate::proto::settings::PeerIdentity;
 
 use super::*;
 
 const LIMIT: usize = 1 << 20;
 const INSTANCE: InstanceId = InstanceId(7);
 
-fn link(peer: &str) -> Link {
-    Link::new(&PeerIdentity::of(peer), Limits::default())
-}
-
 /// Both ends of a connection: `here` watches, `there` is watched.
 struct Pair {
-    here: Link,
-    there: Link,
+    here: Arc<Link>,
+    there: Arc<Link>,
 }
 
 impl Pair {
     fn new() -> Self {
-        Self { here: link("there"), there: link("here") }
+        Self { here: Link::to("there"), there: Link::to("here") }
     }
 
     /// Carries what `here` has said to `there`, which takes it in as a driver does.
@@ -253,7 +248,7 @@ impl Watcher for Eager {
 
 #[test]
 fn a_watcher_may_watch_again_when_it_is_told() {
-    let (here, notes) = (Arc::new(link("there")), Arc::new(Notes::default()));
+    let (here, notes) = (Link::to("there"), Arc::new(Notes::default()));
     let eager = Arc::new(Eager(Arc::clone(&here), notes));
     let number = here.watch(INSTANCE, None, eager, WatchId(1), 1).unwrap();
     here.watched_ended(number, StopReason::Normal);
@@ -265,7 +260,7 @@ fn a_peer_that_watches_is_told_through_its_link() {
     let (pair, notes) = (Pair::new(), Arc::new(Notes::default()));
     let number = notes.watch(&pair.here, 1).unwrap();
     pair.forth();
-    let peer: &dyn Watcher = &pair.there;
+    let peer: &dyn Watcher = &*pair.there;
     peer.down(WatchId(number), StopReason::Shutdown);
     pair.back();
     assert_eq!(notes.taken(), [(1, StopReason::Shutdown)]);

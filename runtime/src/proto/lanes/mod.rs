@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::id::{InstanceId, RequestId};
+use crate::id::{InstanceId, RequestId, StreamId};
 
 use super::frame::{Frame, PIECE};
 use super::outgoing::Outgoing;
@@ -41,7 +41,7 @@ pub(crate) enum Order {
     /// An answer: in no order with others.
     Reply(RequestId),
     /// The items of a stream that this side makes, by its number.
-    Stream(u64),
+    Stream(StreamId),
 }
 
 /// What is known of a request that waits here: whom to ask whether it is still wanted, and what it has cost.
@@ -248,7 +248,7 @@ impl Lanes {
     ) {
         let number = self.queued.add();
         // What its handle said to the instance before is on its way, or stands in that instance's queue.
-        let after = matches!(order, Order::Handle(_)).then(|| self.calls.last_of(instance.0)).flatten();
+        let after = (!matches!(order, Order::Reply(_))).then(|| self.calls.last_of(instance.0)).flatten();
         self.bulk.push_long(order, number, instance.0, after, message, ticket);
     }
 
@@ -269,6 +269,34 @@ impl Lanes {
         put(&mut frame)?;
         self.replies.push(instance.0, Item { number: self.queued.add(), frame, ticket: None });
         Ok(())
+    }
+
+    /// Appends the frame of an item of a stream that `put` appends, behind the items before it. `put` leaves the buffer as
+    /// it was if it fails.
+    ///
+    /// # Errors
+    /// That of `put`.
+    pub(crate) fn put_item<T, E>(
+        &mut self,
+        stream: StreamId,
+        put: impl FnOnce(&mut BytesMut) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.put_call(flow_of(stream), Order::Stream(stream), put).map(|(_, given)| given)
+    }
+
+    /// Appends a frame behind the items of a stream.
+    pub(crate) fn put_behind_items(&mut self, stream: StreamId, frame: &Frame) {
+        self.put_in_order(flow_of(stream), Order::Stream(stream), frame);
+    }
+
+    /// Appends a long item of a stream.
+    pub(crate) fn put_long_item(&mut self, stream: StreamId, message: Vec<Bytes>) {
+        self.put_long(Order::Stream(stream), flow_of(stream), message, None);
+    }
+
+    /// Nobody reads a stream any more.
+    pub(crate) fn drop_stream(&mut self, stream: StreamId) {
+        self.bulk.drop_order(Order::Stream(stream));
     }
 
     /// Nobody waits for a long answer any more.
@@ -310,6 +338,11 @@ impl Lanes {
     pub(crate) fn unsent_calls(&self) -> impl Iterator<Item = RequestId> {
         self.calls.marks().iter().map(|(call, _)| *call)
     }
+}
+
+/// Among the instances a stream takes its turn like another one: their numbers begin at the other end.
+fn flow_of(stream: StreamId) -> InstanceId {
+    InstanceId(!stream.0)
 }
 
 /// Where a frame was put.

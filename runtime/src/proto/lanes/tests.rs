@@ -13,6 +13,9 @@ use crate::proto::pieces::{Assemblies, PIECE_BYTES};
 
 const MAX: usize = 16 << 20;
 
+/// The longest arguments that are sent whole here: what surrounds them has its room too.
+const WHOLE: usize = PIECE - 64;
+
 /// The requests of this side, and what became of them.
 #[derive(Debug, Default)]
 struct Owners {
@@ -68,7 +71,7 @@ impl Wire {
             chain: vec![],
         };
         let payload = vec![7; size];
-        if size > PIECE_BYTES {
+        if size > WHOLE {
             let (message, _) = frame::long_request(&head, MAX, |out| out.put_bytes(&payload)).unwrap();
             return self.lanes.put_long(order, instance, message, Some(ticket));
         }
@@ -83,7 +86,7 @@ impl Wire {
 
     fn answer(&mut self, id: u64, instance: u64, size: usize) {
         let (id, instance, payload) = (RequestId(id), InstanceId(instance), vec![7; size]);
-        if size > PIECE_BYTES {
+        if size > WHOLE {
             let message = frame::long_reply(id, MAX, |out| out.put_bytes(&payload)).unwrap();
             return self.lanes.put_long(Order::Reply(id), instance, message, None);
         }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::error::{CallChain, CallError, ChainLink};
 use crate::event::StopReason;
-use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
+use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
@@ -81,6 +81,7 @@ fn data() -> impl Strategy<Value = Frame> {
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
         text().prop_map(|reason| Frame::Goodbye { reason }),
         flow(),
+        streams(),
     ]
 }
 
@@ -109,7 +110,7 @@ fn stop_reason() -> impl Strategy<Value = StopReason> {
     ]
 }
 
-/// Any request.
+/// What one side lets the other send, and pieces.
 pub(super) fn flow() -> impl Strategy<Value = Frame> {
     let amount = || any::<(u64, u64)>().prop_map(|(messages, bytes)| Amount { messages, bytes });
     let instance = any::<u64>().prop_map(InstanceId);
@@ -128,6 +129,21 @@ pub(super) fn flow() -> impl Strategy<Value = Frame> {
     ]
 }
 
+/// What is said about streams.
+pub(super) fn streams() -> impl Strategy<Value = Frame> {
+    let stream = || any::<u64>().prop_map(StreamId);
+    prop_oneof![
+        (stream(), any::<(u64, u64)>()).prop_map(|(stream, (messages, bytes))| {
+            Frame::StreamCredit { stream, totals: Amount { messages, bytes } }
+        }),
+        (stream(), bytes(300)).prop_map(|(stream, payload)| Frame::StreamItem { stream, payload }),
+        (stream(), proptest::option::of(call_error()))
+            .prop_map(|(stream, error)| Frame::StreamEnd { stream, error }),
+        stream().prop_map(|stream| Frame::StreamStop { stream }),
+    ]
+}
+
+/// Any request.
 pub(super) fn request() -> impl Strategy<Value = Request> {
     let method = any::<(u32, u32)>().prop_map(|(name, signature)| MethodId { name, signature });
     let remaining =

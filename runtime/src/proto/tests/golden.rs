@@ -6,11 +6,13 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::event::StopReason;
-use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
+use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
+use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
-    RequestHead, Welcome, parse,
+    RequestHead, Welcome, Window, parse,
 };
+use crate::proto::pieces::PieceHead;
 use crate::proto::watch::Watch;
 
 /// The frame has these bytes, and these bytes are the frame.
@@ -185,6 +187,72 @@ fn an_error_of_a_later_version_promises_nothing() {
     let error = CallError::NoReply("unknown error code 99 from the peer".into());
     assert!(error.may_have_run());
     assert_eq!(parse(&mut buffer, 64), Ok(Some(Frame::Failure { id: RequestId(1), error })));
+}
+
+#[test]
+fn credit_and_pieces_have_their_published_bytes() {
+    let (instance, totals) = (InstanceId(3), Amount { messages: 0x0102, bytes: 0x0304_0506 });
+    check(
+        &Frame::Credit { instance, totals },
+        "19000000 14 0300000000000000 0201000000000000 0605040300000000",
+    );
+    check(&Frame::Gone { instance }, "09000000 15 0300000000000000");
+    let window = Window { instance: Amount { messages: 16, bytes: 65_536 }, pieces: 0x0010_0000 };
+    let fields = "16 1000000000000000 0000010000000000 0000100000000000";
+    check(&Frame::Window(window), &format!("19000000 {fields}"));
+    let mut later = BytesMut::from(&b"\x1c\0\0\0"[..]);
+    later.extend_from_slice(&[
+        0x16, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0,
+    ]);
+    later.extend_from_slice(b"new");
+    assert_eq!(
+        parse(&mut later, 64),
+        Ok(Some(Frame::Window(window))),
+        "what a later version appends is skipped"
+    );
+    let bytes = Bytes::from_static(b"\xAA\xBB");
+    let head = PieceHead { message: 7, total: Some(0x0001_0203), is_given_up: false };
+    check(&Frame::Piece { head, bytes: bytes.clone() }, "0c000000 17 07000000 01 03020100 aabb");
+    let head = PieceHead { total: None, ..head };
+    check(&Frame::Piece { head, bytes }, "08000000 17 07000000 00 aabb");
+    let head = PieceHead { is_given_up: true, ..head };
+    check(&Frame::Piece { head, bytes: Bytes::new() }, "06000000 17 07000000 02");
+    check(&Frame::Taken { bytes: 0x0102 }, "09000000 1b 0201000000000000");
+}
+
+#[test]
+fn streams_have_their_published_bytes() {
+    let stream = StreamId(5);
+    let totals = Amount { messages: 256, bytes: 0x0010_0000 };
+    check(
+        &Frame::StreamCredit { stream, totals },
+        "19000000 28 0500000000000000 0001000000000000 0000100000000000",
+    );
+    let payload = Bytes::from_static(b"\x01\x02");
+    check(&Frame::StreamItem { stream, payload }, "0b000000 29 0500000000000000 0102");
+    check(&Frame::StreamEnd { stream, error: None }, "0a000000 2a 0500000000000000 00");
+    let error = Some(CallError::NoReply("why".into()));
+    check(&Frame::StreamEnd { stream, error }, "0f000000 2a 0500000000000000 0e 0300 776879");
+    check(&Frame::StreamStop { stream }, "09000000 2b 0500000000000000");
+}
+
+#[test]
+fn a_request_with_the_new_flags_has_its_published_bytes() {
+    let head = RequestHead {
+        id: RequestId(7),
+        instance: InstanceId(3),
+        method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
+        remaining: Some(Duration::from_secs(30)),
+        wants_reply: true,
+        is_ahead: true,
+        is_impatient: true,
+        chain: vec![link()],
+    };
+    check(
+        &Frame::Request(Request { head, payload: Bytes::new() }),
+        "39000000 10 0700000000000000 0300000000000000 44332211 88776655 30750000 0f
+         0100 0100 6e 0900000000000000 0200000000000000 01 0300 612e62",
+    );
 }
 
 #[test]
