@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::local;
+use super::message::reply_form;
 use crate::model::{Interface, Method};
 
 /// The handle with its methods and its trait impls.
@@ -48,8 +49,17 @@ fn stub(method: &Method, interface: &Interface) -> TokenStream {
     let (constant, fields, reply_field) = (method.constant(), method.fields(), method.reply_field());
     let types = arguments.iter().map(|argument| &argument.ty);
     let path = if interface.generics.is_empty() { quote!(#message) } else { quote!(<#message_ty>) };
+    let (any, found, payload) = (local("message"), local("reply"), local("payload"));
     let kind = if interface.local { quote!(local) } else { quote!(wire) };
-    let (any, found) = (local("message"), local("reply"));
+    let decode = (!interface.local).then(|| {
+        let form = reply_form(&private);
+        quote! {
+            |#payload| {
+                #form
+                (&#private::ReplyForm::<#reply>::NEW).read(#payload)
+            },
+        }
+    });
     let waiting = interface.waiting_bounds(method);
     let where_clause = (!waiting.is_empty()).then(|| quote!(where #(#waiting),*));
     quote! {
@@ -63,7 +73,7 @@ fn stub(method: &Method, interface: &Interface) -> TokenStream {
                     &#private::Stub::#kind(const { &#path::#constant }, |#any| match #any {
                         #message::#variant { #reply_field: #found, .. } => #found,
                         _ => #private::wrong_variant(),
-                    })
+                    }, #decode)
                 },
             )
         }

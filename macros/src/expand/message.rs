@@ -125,7 +125,7 @@ fn wire_impl(interface: &Interface) -> TokenStream {
     let type_arguments = type_arguments(interface);
     quote! {
         #[automatically_derived]
-        #[allow(trivial_bounds, unused_variables)]
+        #[allow(trivial_bounds, unused_mut, unused_variables)]
         impl #declared #private::WireMessage for #message #where_clause {
             fn encode(
                 &self,
@@ -138,7 +138,7 @@ fn wire_impl(interface: &Interface) -> TokenStream {
 
             fn decode(
                 #method: u32,
-                #payload: #private::Decoder<'_>,
+                mut #payload: #private::Decoder<'_>,
                 #reply: #private::ReplyPath,
             ) -> ::core::result::Result<Self, #private::DecodeError> {
                 match #method {
@@ -155,23 +155,36 @@ fn wire_impl(interface: &Interface) -> TokenStream {
 fn encode_arm(method: &Method, out: &Ident) -> TokenStream {
     let Method { cfgs, variant, .. } = method;
     let (fields, locals) = (method.fields(), method.locals());
-    quote!(#cfgs Self::#variant { #(#fields: #locals,)* .. } => #out.put(&(#(#locals,)*)))
+    quote!(#cfgs Self::#variant { #(#fields: #locals,)* .. } => {
+        #(#out.announce(#locals);)*
+        #out.put(&(#(#locals,)*))
+    })
 }
 
 fn decode_arm(method: &Method, private: &TokenStream, payload: &Ident, reply: &Ident) -> TokenStream {
-    let Method { cfgs, variant, .. } = method;
+    let Method { cfgs, variant, reply: reply_ty, .. } = method;
+    let (value, out, form) = (local("value"), local("out"), reply_form(private));
     let name_id = Literal::u32_unsuffixed(method.name_id);
     let (fields, locals, reply_field) = (method.fields(), method.locals(), method.reply_field());
     quote! {
         #cfgs
         #name_id => {
-            let (#(#locals,)*) = #payload.take()?;
+            #(let #locals = #payload.next()?;)*
+            #payload.end()?;
             ::core::result::Result::Ok(Self::#variant {
                 #(#fields: #locals,)*
-                #reply_field: #private::Reply::remote(#reply),
+                #reply_field: #private::Reply::remote(#reply, |#value, #out| {
+                    #form
+                    (&#private::ReplyForm::<#reply_ty>::NEW).write(#value, #out)
+                }),
             })
         }
     }
+}
+
+/// The traits of which one says how a reply is written and read.
+pub(super) fn reply_form(private: &TokenStream) -> TokenStream {
+    quote!(#[allow(unused_imports)] use #private::{PlainForm as _, ResultForm as _};)
 }
 
 fn type_arguments(interface: &Interface) -> Option<TokenStream> {

@@ -116,16 +116,25 @@ impl Apart {
 /// [`CodecError::Decode`] if the payload is not a `T`, or claims a length beyond the bound;
 /// [`CodecError::Trailing`] if bytes are left over.
 pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
+    let (value, used) = decode_next(payload)?;
+    match payload.len() - used {
+        0 => Ok(value),
+        left => Err(CodecError::Trailing(left)),
+    }
+}
+
+/// Reads the value with which a payload begins, and gives how long that is.
+///
+/// # Errors
+/// [`CodecError::Decode`], as for [`decode`].
+#[inline]
+pub(crate) fn decode_next<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, usize), CodecError> {
     let result = match payload.len() {
         size if size <= SMALL => decode_within::<T, { MEMORY_PER_BYTE * SMALL }>(payload),
         size if size <= MEDIUM => decode_within::<T, { MEMORY_PER_BYTE * MEDIUM }>(payload),
         _ => decode_within::<T, { MEMORY_PER_BYTE * LARGE }>(payload),
     };
-    let (value, used) = result.map_err(|error| CodecError::Decode(error.to_string()))?;
-    match payload.len() - used {
-        0 => Ok(value),
-        left => Err(CodecError::Trailing(left)),
-    }
+    result.map_err(|error| CodecError::Decode(error.to_string()))
 }
 
 /// The codec reserves what a string claims before it reads it; `LIMIT` bounds that.

@@ -17,8 +17,9 @@ use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
-use crate::service::message::{Decoder, Envelope, Message, Meta, Method, WireMessage, signature_salt};
+use crate::service::message::{Envelope, Message, Meta, Method, WireMessage, signature_salt};
 use crate::service::parking::Parking;
+use crate::service::payload::Decoder;
 use crate::service::reply::ReplyPath;
 
 /// An instance that can be reached over the network.

@@ -2,7 +2,6 @@
 //!
 //! Invariant: no task and no queue here; a message is a value.
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,11 +9,12 @@ use crate::error::CallError;
 use crate::event::Down;
 use crate::id::MethodId;
 use crate::port::WatchId;
-use crate::proto::codec::{self, CodecError, Encoder};
+use crate::proto::codec::{CodecError, Encoder};
 use crate::service::chain::Chain;
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
 use crate::service::handle::ServiceHandle;
+use crate::service::payload::{DecodeError, Decoder};
 use crate::service::reply::ReplyPath;
 
 /// How a method takes its instance, which is the concurrency rule.
@@ -109,50 +109,6 @@ pub trait WireMessage: Message {
 pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
-
-/// Where arguments are read from.
-#[derive(Debug)]
-pub struct Decoder<'a>(&'a Bytes);
-
-impl<'a> Decoder<'a> {
-    pub(crate) fn new(payload: &'a Bytes) -> Self {
-        Self(payload)
-    }
-
-    /// Reads the tuple of arguments, which must be the whole payload.
-    ///
-    /// # Errors
-    /// The payload is something else.
-    pub fn take<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
-        codec::decode(self.0).map_err(|error| DecodeError(Problem::Arguments(error)))
-    }
-}
-
-/// Why a message could not be rebuilt from the wire.
-#[derive(Debug)]
-pub struct DecodeError(Problem);
-
-#[derive(Debug)]
-enum Problem {
-    UnknownMethod,
-    Arguments(CodecError),
-}
-
-impl DecodeError {
-    /// The interface has no such method.
-    pub fn unknown() -> Self {
-        Self(Problem::UnknownMethod)
-    }
-}
-
-impl std::fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            Problem::UnknownMethod => f.write_str("unknown method"),
-            Problem::Arguments(error) => error.fmt(f),
-        }
-    }
-}
 
 /// Folds the names of a generic service's type arguments, without their module paths, into one number: the same
 /// service over other types has other signatures. 0 for a service without type parameters.

@@ -41,6 +41,7 @@ pub(crate) mod message;
 mod models;
 pub(crate) mod outbound;
 mod parking;
+pub(crate) mod payload;
 pub(crate) mod queue;
 pub(crate) mod reply;
 pub(crate) mod reroute;

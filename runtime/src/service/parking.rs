@@ -22,6 +22,7 @@ use crate::port::Peer;
 use crate::service::deliver::{Arrival, Reachable};
 use crate::service::mailbox::Refused;
 use crate::service::message::{Envelope, Item, WireMessage};
+use crate::service::payload::KEPT;
 
 /// The requests that wait for one instance.
 pub(super) struct Parking<M> {
@@ -42,10 +43,6 @@ pub(super) struct Parked<M> {
 
 /// How many requests of ended connections of a peer may wait before those of its present one.
 const LEFTOVERS: usize = 1024;
-
-/// From how many bytes on a payload keeps the buffer in which it came. A shorter one is copied: the buffer may be much
-/// longer than what waits of it.
-const KEPT: usize = 16 * 1024;
 
 impl<M> Default for Parking<M> {
     fn default() -> Self {

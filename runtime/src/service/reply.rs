@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::error::CallError;
@@ -41,13 +40,10 @@ impl<T> Reply<T> {
         Self { end: End::Nobody }
     }
 
-    /// A reply that goes back over a connection.
-    pub fn remote(path: ReplyPath) -> Self
-    where
-        T: Serialize,
-    {
+    /// A reply that goes back over a connection, written by `encode`.
+    pub fn remote(path: ReplyPath, encode: fn(&T, &mut Encoder<'_>) -> Result<(), CodecError>) -> Self {
         let end = match path.0 {
-            Some((link, id)) => End::Remote { link, id, encode: |value, out| out.put(value), begun: false },
+            Some((link, id)) => End::Remote { link, id, encode, begun: false },
             None => End::Nobody,
         };
         Self { end }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -24,13 +25,13 @@ use crate::error::CallError;
 use crate::event::StopReason;
 use crate::id::StreamId;
 use crate::port::{self, Items, Link, Next, Source, Unread};
-use crate::proto::codec::{self, CodecError};
 use crate::service::ambient;
 use crate::service::context;
 use crate::service::core::Core;
 use crate::service::dispatch::panic_message;
 use crate::service::host::Host;
 use crate::service::message::Wire;
+use crate::service::payload::{DecodeError, Decoder};
 use crate::time;
 
 /// A stream of values that comes from a service, or goes to one.
@@ -125,7 +126,7 @@ struct Read<T> {
     host: Arc<Host>,
     stream: StreamId,
     items: Arc<Items>,
-    decode: fn(&[u8]) -> Result<T, CodecError>,
+    decode: fn(&Bytes) -> Result<T, DecodeError>,
 }
 
 impl<T: Send + 'static> Streaming<T> {
@@ -279,7 +280,7 @@ impl<'de, T: Wire> Deserialize<'de> for Streaming<T> {
             return Err(D::Error::custom("a stream is read in a message between nodes, and nowhere else"));
         };
         let items = link.read_stream(stream);
-        let read = Read { link, host, stream, items, decode: codec::decode::<T> };
+        let read = Read { link, host, stream, items, decode: |payload| Decoder::new(payload).only() };
         Ok(Self { place: Arc::new(Mutex::new(Place::Read(read))) })
     }
 }
@@ -333,7 +334,12 @@ impl<T: Wire> Streaming<T> {
             });
             let Some(item) = item.await else { break };
             let Some(item) = item.transpose()? else { break };
-            let encode = || link.send_item(stream, &|out| out.put(&item));
+            let encode = || {
+                link.send_item(stream, &|out| {
+                    out.announce(&item);
+                    out.put(&item)
+                })
+            };
             match catch_unwind(AssertUnwindSafe(encode)) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(lost(&error.to_string())),

@@ -1,13 +1,14 @@
 //! What a generated handle method knows about its method: how to find the reply's place in the message, and how to
 //! read a reply that came over the wire.
 
+use bytes::Bytes;
+
 use crate::error::CallError;
-use crate::proto::codec;
-use crate::service::message::{Method, Wire};
+use crate::service::message::Method;
 use crate::service::reply::Reply;
 
 /// Reads a reply that came over the wire.
-pub(crate) type Decode<R> = fn(&[u8]) -> Result<R, CallError>;
+pub(crate) type Decode<R> = fn(&Bytes) -> Result<R, CallError>;
 
 /// One method of a handle. Generated code holds one per method in a constant.
 pub struct Stub<M, R> {
@@ -19,11 +20,12 @@ pub struct Stub<M, R> {
 
 impl<M, R> Stub<M, R> {
     /// A method whose reply can cross the wire.
-    pub const fn wire(method: &'static Method, reply: fn(&mut M) -> &mut Reply<R>) -> Self
-    where
-        R: Wire,
-    {
-        Self { method, reply, decode: Some(decode_reply::<R>) }
+    pub const fn wire(
+        method: &'static Method,
+        reply: fn(&mut M) -> &mut Reply<R>,
+        decode: fn(&Bytes) -> Result<R, CallError>,
+    ) -> Self {
+        Self { method, reply, decode: Some(decode) }
     }
 
     /// A method of a `#[service(local)]`.
@@ -36,8 +38,4 @@ impl<M, R> std::fmt::Debug for Stub<M, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Stub").field(&self.method.name()).finish()
     }
-}
-
-fn decode_reply<R: Wire>(payload: &[u8]) -> Result<R, CallError> {
-    codec::decode(payload).map_err(|error| CallError::BadReply(error.to_string().into()))
 }
