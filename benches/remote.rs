@@ -9,20 +9,17 @@
 mod floor;
 #[path = "floor/multiplexed.rs"]
 mod multiplexed;
+#[path = "floor/server.rs"]
+mod server;
 #[path = "floor/tcp.rs"]
 mod tcp;
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
-
 use floor::{Flavor, Table, Workload, run, timed, with_callers};
 use multiplexed::Multiplexed;
+use server::Server;
 use skyhold::prelude::*;
 use tcp::RawClient;
 use tokio::runtime::Runtime;
-
-/// Set for the server: which of the flavors its runtime has.
-const SERVER: &str = "SKYHOLD_BENCH_SERVER";
 
 /// How many sends stand between two calls: less than a mailbox holds, since a full one drops what a peer sends.
 const BURST: u64 = 256;
@@ -43,22 +40,23 @@ impl Counter {
 }
 
 fn main() {
-    if let Ok(flavor) = std::env::var(SERVER) {
-        return serve(if flavor == "0" { Flavor::ALL[0] } else { Flavor::ALL[1] });
+    if let Some(flavor) = server::flavor_of_server() {
+        return server::serve(flavor, serve());
     }
     let mut criterion = floor::criterion();
     let mut table = Table::new("remote");
     for (index, flavor) in Flavor::ALL.into_iter().enumerate() {
         let server = Server::start(index);
+        let [node, raw_address] = &server.addresses;
         let runtime = flavor.runtime();
-        let (_node, counter) = run(&runtime, find_counter(server.node.clone()));
-        let raw = runtime.block_on(RawClient::connect(&server.raw));
+        let (_node, counter) = run(&runtime, find_counter(node.clone()));
+        let raw = runtime.block_on(RawClient::connect(raw_address));
         for in_flight in [1, 64, 1024] {
             let name = format!("remote call, {in_flight} in flight, {}", flavor.name());
             let floor = raw.calls(&runtime, in_flight);
             table.compare(&mut criterion, name, floor, skyhold_calls(&counter, &runtime, in_flight));
         }
-        let multiplexed = runtime.block_on(Multiplexed::connect(&server.raw));
+        let multiplexed = runtime.block_on(Multiplexed::connect(raw_address));
         for callers in [64, 1024] {
             let name = format!("remote call, {callers} callers, {}", flavor.name());
             let floor = multiplexed.calls(&runtime, callers);
@@ -69,6 +67,14 @@ fn main() {
     }
     criterion.final_summary();
     table.print();
+}
+
+async fn serve() -> (Node, [String; 2]) {
+    let node =
+        Node::builder("server").listen("127.0.0.1:0").start().await.expect("loopback can be listened on");
+    node.service("counter", Counter::default).start().await.expect("the name is free");
+    let address = node.address().expect("the node listens").to_string();
+    (node, [address, tcp::listen().await])
 }
 
 async fn find_counter(seed: String) -> (Node, CounterHandle) {
@@ -115,52 +121,4 @@ fn skyhold_sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Worklo
             .await
         })
     })
-}
-
-/// The server's process, which ends with its standard input.
-struct Server {
-    process: Child,
-    node: String,
-    raw: String,
-}
-
-impl Server {
-    fn start(flavor: usize) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("a bench is a file"))
-            .env(SERVER, flavor.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the bench can be started again");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
-        let mut line = || lines.next().expect("the server tells two addresses").expect("its output is text");
-        let (node, raw) = (line(), line());
-        Self { process, node, raw }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait(); // it is gone already
-    }
-}
-
-/// The server's whole life: tells its two addresses and serves until its standard input ends.
-fn serve(flavor: Flavor) {
-    let runtime = flavor.runtime();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        drop(stop);
-    });
-    run(&runtime, async {
-        let node =
-            Node::builder("server").listen("127.0.0.1:0").start().await.expect("loopback can be listened on");
-        let _counter = node.service("counter", Counter::default).start().await.expect("the name is free");
-        let raw = tcp::listen().await;
-        let address = node.address().expect("the node listens");
-        writeln!(io::stdout(), "{address}\n{raw}").expect("the bench reads");
-        let _ = stopped.await; // by being dropped
-    });
 }
