@@ -73,7 +73,7 @@ impl RawEcho {
     }
 
     /// Keeps `in_flight` messages under way until all have come back.
-    async fn echo(self, message: Bytes, messages: u64, in_flight: usize) {
+    pub(crate) async fn echo(self, message: Bytes, messages: u64, in_flight: usize) {
         let room = Arc::new(Semaphore::new(in_flight));
         let writes = tokio::spawn({
             let (room, writer) = (Arc::clone(&room), Arc::clone(&self.writer));

@@ -169,7 +169,7 @@ fn decode_arm(method: &Method, private: &TokenStream, payload: &Ident, reply: &I
     quote! {
         #cfgs
         #name_id => {
-            #(let #locals = #payload.next()?;)*
+            #(let #locals = #payload.take()?;)*
             #payload.end()?;
             ::core::result::Result::Ok(Self::#variant {
                 #(#fields: #locals,)*

@@ -18,7 +18,7 @@ use futures_util::Stream as _;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tokio_util::io::poll_read_buf;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::error::CallError;
 use crate::event::StopReason;
@@ -36,6 +36,10 @@ use crate::time;
 
 /// The most frames that are taken in before what they caused is written.
 const BATCH: usize = 256;
+
+/// The most bytes of long messages that are taken in before what waits is written, and that are read and written before others
+/// have their turn on this thread: a socket may take and give without end.
+const LONG_BATCH: usize = 64 * 1024;
 
 /// How long a closing connection may take to write what is left.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -66,6 +70,10 @@ pub(crate) struct Driver {
     frames: Frames,
     /// How much of the piece that comes is yet to come.
     piece_missing: usize,
+    /// Whether the next round looks for what has come before it writes: reading and writing take turns.
+    reads_first: bool,
+    /// How many bytes were read and written since others last had their turn on this thread.
+    moved: usize,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Taken out of the link and not yet written.
     out: Outgoing,
@@ -93,7 +101,7 @@ pub(crate) struct Driver {
 
 /// What woke the driver.
 enum Wake {
-    Read(Result<usize, ReadError>),
+    Read(Result<Came, ReadError>),
     Ended,
     Wrote(io::Result<usize>),
     Outgoing,
@@ -115,6 +123,8 @@ impl Driver {
             connection,
             frames: framing::frames(stream.reader),
             piece_missing: 0,
+            reads_first: true,
+            moved: 0,
             writer: stream.writer,
             out: Outgoing::default(),
             released: Released::default(),
@@ -155,6 +165,10 @@ impl Driver {
                 back_of_the_queue().await;
             }
             self.handle(wake);
+            if self.moved >= LONG_BATCH {
+                self.moved = 0;
+                back_of_the_queue().await;
+            }
         };
         self.end(closed).await;
     }
@@ -163,20 +177,29 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let writes = !self.out.is_empty();
         let link = self.link.as_ref();
-        tokio::select! {
+        let mut io = Io {
+            frames: &mut self.frames,
+            connection: &mut self.connection,
+            piece_missing: &mut self.piece_missing,
+            writer: &mut *self.writer,
+            out: &mut self.out,
+        };
+        let reads_first = self.reads_first;
+        let wake = tokio::select! {
             biased;
             Some(order) = self.orders.recv() => Wake::Order(order),
-            result = poll_fn(|cx| {
-                poll_frames(&mut self.frames, &mut self.connection, &mut self.piece_missing, cx)
-            }) => match result {
-                Ok(0) => Wake::Ended,
-                result => Wake::Read(result),
-            },
-            result = self.writer.write_buf(&mut self.out), if writes => Wake::Wrote(result),
+            wake = poll_fn(|cx| io.poll(reads_first, cx)) => wake,
             () = outgoing(link), if !writes => Wake::Outgoing,
             decision = admission(&mut self.admission), if self.admission.is_some() => Wake::Admitted(decision),
             () = self.timer.as_mut() => Wake::Timer,
-        }
+        };
+        self.reads_first = !matches!(wake, Wake::Read(_));
+        self.moved += match &wake {
+            Wake::Read(Ok(came)) => came.long,
+            Wake::Wrote(Ok(written)) => *written,
+            _ => 0,
+        };
+        wake
     }
 
     fn handle(&mut self, wake: Wake) {
@@ -272,7 +295,7 @@ impl Driver {
                 }
                 Event::Taken { bytes } => {
                     if let Some(link) = &self.link {
-                        link.pieces_taken(bytes);
+                        link.pieces_taken(bytes, time::now());
                     }
                 }
                 Event::Admit(peer) => self.ask_for_admission(peer).await,
@@ -379,7 +402,7 @@ impl Driver {
         }
         self.fill_control();
         let Some(link) = &self.link else { return };
-        link.take_outgoing(&mut self.out, &mut self.released);
+        link.take_outgoing(&mut self.out, &mut self.released, time::now());
         if self.released.requests.is_empty() && self.released.gone.is_empty() {
             return;
         }
@@ -493,25 +516,65 @@ impl Drop for Driver {
     }
 }
 
-/// Feeds the protocol with what has arrived: how many frames, 0 at the end of the stream.
+/// Both directions of the stream.
+struct Io<'a> {
+    frames: &'a mut Frames,
+    connection: &'a mut Connection,
+    piece_missing: &'a mut usize,
+    writer: &'a mut (dyn AsyncWrite + Send + Unpin),
+    out: &'a mut Outgoing,
+}
+
+impl Io<'_> {
+    /// Reads or writes, whichever is possible.
+    fn poll(&mut self, reads_first: bool, cx: &mut Context<'_>) -> Poll<Wake> {
+        if !reads_first && let Poll::Ready(wake) = self.poll_write(cx) {
+            return Poll::Ready(wake);
+        }
+        match poll_frames(self.frames, self.connection, self.piece_missing, cx) {
+            Poll::Ready(Ok(Came { frames: 0, .. })) => Poll::Ready(Wake::Ended),
+            Poll::Ready(read) => Poll::Ready(Wake::Read(read)),
+            Poll::Pending if reads_first => self.poll_write(cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if self.out.is_empty() {
+            return Poll::Pending; // what comes wakes the driver
+        }
+        poll_write_buf(Pin::new(&mut *self.writer), cx, self.out).map(Wake::Wrote)
+    }
+}
+
+/// What has come: no frame at the end of the stream.
+#[derive(Default)]
+struct Came {
+    frames: usize,
+    /// How many bytes of them were pieces of long messages.
+    long: usize,
+}
+
+/// Feeds the protocol with what has arrived.
 fn poll_frames(
     frames: &mut Frames,
     connection: &mut Connection,
     piece_missing: &mut usize,
     cx: &mut Context<'_>,
-) -> Poll<Result<usize, ReadError>> {
-    let mut count = 0;
+) -> Poll<Result<Came, ReadError>> {
+    let mut came = Came::default();
     let mut now = None;
     let had = frames.read_buffer().len();
-    while count < BATCH {
+    while came.frames < BATCH && came.long < LONG_BATCH {
         if *piece_missing > 0 {
+            came.long += *piece_missing;
             match poll_piece(frames, connection, piece_missing, cx) {
                 Poll::Ready(Ok(())) => {
-                    count += 1;
+                    came.frames += 1;
                     continue;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending if count > 0 => break,
+                Poll::Pending if came.frames > 0 => break,
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -520,7 +583,7 @@ fn poll_frames(
         match Pin::new(&mut *frames).poll_next(cx) {
             Poll::Ready(Some(Ok(Next::Frame(frame)))) => {
                 connection.handle_frame(*now.get_or_insert_with(time::now), frame);
-                count += 1;
+                came.frames += 1;
             }
             Poll::Ready(Some(Ok(Next::Piece(Begun { head, length, part, missing })))) => {
                 connection.handle_piece_begin(*now.get_or_insert_with(time::now), head, length);
@@ -528,12 +591,12 @@ fn poll_frames(
                     place.extend_from_slice(&part);
                 }
                 *piece_missing = missing;
-                count += 1;
+                came.frames += 1;
             }
             // What came before the error is dealt with first; the error comes again.
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-            Poll::Ready(None) | Poll::Pending if count > 0 => break,
-            Poll::Ready(None) => return Poll::Ready(Ok(0)),
+            Poll::Ready(None) | Poll::Pending if came.frames > 0 => break,
+            Poll::Ready(None) => return Poll::Ready(Ok(came)),
             Poll::Pending => {
                 if frames.read_buffer().len() > had {
                     connection.handle_part(time::now());
@@ -542,7 +605,7 @@ fn poll_frames(
             }
         }
     }
-    Poll::Ready(Ok(count))
+    Poll::Ready(Ok(came))
 }
 
 /// Reads bytes of a piece to where they go, as many as are there. Ready when the piece is whole.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -30,11 +31,11 @@ pub(crate) struct Released {
 impl Link {
     /// Moves what is to be written next to `out`, and what has left to `released`, which must be empty. If nothing is to be
     /// written, what comes next wakes [`Link::outgoing`].
-    pub(crate) fn take_outgoing(&self, out: &mut Outgoing, released: &mut Released) {
+    pub(crate) fn take_outgoing(&self, out: &mut Outgoing, released: &mut Released, now: Instant) {
         let mut state = self.state();
         let State { lanes, in_flight, accounts, .. } = &mut *state;
         let mut owners = Owners { in_flight, accounts, woken: Vec::new() };
-        let any = lanes.take(out, &mut owners);
+        let any = lanes.take(out, now, &mut owners);
         let mut woken = owners.woken;
         std::mem::swap(&mut state.released, &mut released.requests);
         std::mem::swap(&mut state.gone, &mut released.gone);
@@ -140,9 +141,9 @@ impl Link {
     }
 
     /// The peer has taken so many bytes of pieces.
-    pub(crate) fn pieces_taken(&self, total: u64) {
+    pub(crate) fn pieces_taken(&self, total: u64, now: Instant) {
         let mut state = self.state();
-        state.lanes.pieces_taken(total);
+        state.lanes.pieces_taken(total, now);
         self.added(state);
     }
 
@@ -248,7 +249,7 @@ impl Link {
     pub(crate) fn taken(&self) -> bytes::BytesMut {
         use bytes::Buf;
         let mut out = Outgoing::default();
-        self.take_outgoing(&mut out, &mut Released::default());
+        self.take_outgoing(&mut out, &mut Released::default(), crate::proto::tests::start());
         bytes::BytesMut::from(out.copy_to_bytes(out.remaining()))
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::id::InstanceId;
 
 use super::flow::{Amount, Intakes};
-use super::frame::{Frame, Request, Window};
+use super::frame::{Frame, PIECE, Request, Window};
 use super::pieces::{Assemblies, PieceHead};
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Inflow {
 
     /// The next frame that tells the peer what it may send.
     pub(super) fn poll_transmit(&mut self) -> Option<Frame> {
-        if self.taken - self.told >= self.window / 4 {
+        if self.taken - self.told >= (self.window / 4).min(TOLD) {
             self.told = self.taken;
             return Some(Frame::Taken { bytes: self.taken });
         }
@@ -104,6 +104,9 @@ impl Inflow {
         self.gone.pop().map(|instance| Frame::Gone { instance })
     }
 }
+
+/// At how many bytes of pieces taken the peer is told at the latest: it may let fewer be under way than it may.
+const TOLD: u64 = PIECE as u64 / 2;
 
 /// How many ends of instances may wait to be told. Only a peer that asks for instances which it has made up, and does not
 /// read the answers, gets so far.

@@ -57,4 +57,4 @@ pub(crate) mod survivor;
 pub(crate) mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

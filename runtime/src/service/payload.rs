@@ -16,13 +16,13 @@ impl Encoder<'_> {
     /// Says that the value follows. If it is `Bytes`, an `Option` or a `Vec` of them, these are shared rather than copied.
     #[inline]
     pub fn announce<T: Any>(&mut self, value: &T) {
-        let value: &dyn Any = value;
+        let (value, share) = (value as &dyn Any, &mut |bytes| self.share(bytes));
         if let Some(bytes) = value.downcast_ref::<Bytes>() {
-            self.share(bytes);
+            share(bytes);
         } else if let Some(bytes) = value.downcast_ref::<Option<Bytes>>() {
-            bytes.iter().for_each(|bytes| self.share(bytes));
+            bytes.iter().for_each(&mut *share);
         } else if let Some(bytes) = value.downcast_ref::<Vec<Bytes>>() {
-            bytes.iter().for_each(|bytes| self.share(bytes));
+            bytes.iter().for_each(share);
         }
     }
 }
@@ -46,7 +46,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// Something else comes next.
     #[inline]
-    pub fn next<T: Wire>(&mut self) -> Result<T, DecodeError> {
+    pub fn take<T: Wire>(&mut self) -> Result<T, DecodeError> {
         let mut value: Option<T> = None;
         let place: &mut dyn Any = &mut value;
         if let Some(place) = place.downcast_mut::<Option<Bytes>>() {
@@ -81,7 +81,7 @@ impl<'a> Decoder<'a> {
 
     /// Reads one value, which must be all that there is.
     pub(crate) fn only<T: Wire>(mut self) -> Result<T, DecodeError> {
-        let value = self.next()?;
+        let value = self.take()?;
         self.end()?;
         Ok(value)
     }
@@ -200,8 +200,8 @@ impl<T: Wire, E: Wire> ResultForm<Result<T, E>> for ReplyForm<Result<T, E>> {
         let mut decoder = Decoder::new(payload);
         // As the codec writes an enum: the variant's number, and what it holds.
         let reply = match decoder.plain::<u32>().map_err(bad)? {
-            0 => decoder.next().map(Ok),
-            1 => decoder.next().map(Err),
+            0 => decoder.take().map(Ok),
+            1 => decoder.take().map(Err),
             other => Err(CodecError::Decode(format!("variant {other} of a `Result`")).into()),
         };
         let reply = reply.map_err(bad)?;
@@ -269,18 +269,18 @@ mod tests {
             -1_i8,
         ));
         let mut decoder = Decoder::new(&payload);
-        assert_eq!(decoder.next::<u64>().unwrap(), 5);
-        let part = decoder.next::<Bytes>().unwrap();
+        assert_eq!(decoder.take::<u64>().unwrap(), 5);
+        let part = decoder.take::<Bytes>().unwrap();
         assert_eq!(part, long);
         assert!(is_part_of(&part, &payload), "a long one is no copy");
-        assert_eq!(decoder.next::<String>().unwrap(), "text");
-        let copy = decoder.next::<Option<Bytes>>().unwrap().unwrap();
+        assert_eq!(decoder.take::<String>().unwrap(), "text");
+        let copy = decoder.take::<Option<Bytes>>().unwrap().unwrap();
         assert_eq!(copy, short);
         assert!(!is_part_of(&copy, &payload), "a short one does not keep the rest");
-        let list = decoder.next::<Vec<Bytes>>().unwrap();
+        let list = decoder.take::<Vec<Bytes>>().unwrap();
         assert_eq!(list, [long, vec![]]);
         assert!(is_part_of(&list[0], &payload));
-        assert_eq!(decoder.next::<i8>().unwrap(), -1);
+        assert_eq!(decoder.take::<i8>().unwrap(), -1);
         decoder.end().unwrap();
         assert_eq!(Decoder::new(&encoded(&None::<u8>)).only::<Option<Bytes>>().unwrap(), None);
     }
@@ -331,9 +331,9 @@ mod tests {
         check!(vec![long.clone(), Bytes::new()], Vec<Bytes>);
         check!((1, "a".to_owned()), (u64, String));
         let payload = encoded(&Ok::<Raw<'_>, u8>(Raw(&long)));
-        let back: Result<Bytes, u8> = (&ReplyForm::<Result<Bytes, u8>>::NEW).read(&payload).unwrap();
+        let back: Result<Bytes, u8> = ReplyForm::<Result<Bytes, u8>>::NEW.read(&payload).unwrap();
         assert!(is_part_of(&back.unwrap(), &payload));
         let third = Bytes::from_static(&[2, 0]);
-        assert!((&ReplyForm::<Result<Bytes, u8>>::NEW).read(&third).is_err());
+        assert!(ReplyForm::<Result<Bytes, u8>>::NEW.read(&third).is_err());
     }
 }

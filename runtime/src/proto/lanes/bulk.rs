@@ -7,10 +7,12 @@
 //! behind it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::lane::{Lane, send};
+use super::pace::Pace;
 use super::{Calls, Item, Order, Queued, Ticket};
 use crate::proto::frame::PIECE;
 use crate::proto::outgoing::Outgoing;
@@ -18,6 +20,9 @@ use crate::proto::pieces::{self, MAX_OPEN, PIECE_BYTES, PieceHead};
 
 /// How many bytes of pieces may be under way before the peer has said its window.
 const FIRST_WINDOW: u64 = PIECE as u64;
+
+/// The longest piece while something short is sent beside it.
+pub(super) const FINE: usize = PIECE / 4;
 
 #[derive(Debug)]
 pub(super) struct Bulk {
@@ -32,6 +37,7 @@ pub(super) struct Bulk {
     sent: u64,
     taken: u64,
     window: u64,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -74,6 +80,7 @@ impl Bulk {
             sent: 0,
             taken: 0,
             window: FIRST_WINDOW,
+            pace: Pace::new(),
         }
     }
 
@@ -90,8 +97,13 @@ impl Bulk {
         !self.turns.is_empty() && self.flows.contains_key(&order)
     }
 
-    fn has_window(&self) -> bool {
-        self.sent - self.taken < self.window
+    fn has_window(&mut self, now: Instant) -> bool {
+        self.sent - self.taken < self.pace.window(now, self.window)
+    }
+
+    /// Something short is sent beside what is here.
+    pub(super) fn short(&mut self, now: Instant) {
+        self.pace.short(now);
     }
 
     pub(super) fn set_window(&mut self, bytes: u64) {
@@ -99,8 +111,9 @@ impl Bulk {
     }
 
     /// The peer has taken so many bytes. One that says more than was sent says all.
-    pub(super) fn taken(&mut self, total: u64) {
+    pub(super) fn taken(&mut self, total: u64, now: Instant) {
         self.taken = self.taken.max(total.min(self.sent));
+        self.pace.taken(now, self.taken, self.sent);
     }
 
     pub(super) fn push_whole(&mut self, order: Order, item: Item) {
@@ -161,7 +174,7 @@ impl Bulk {
     pub(super) fn take(
         &mut self,
         out: &mut Outgoing,
-        most: usize,
+        (now, most): (Instant, usize),
         queued: &mut Queued,
         before: &Lane,
         calls: &mut impl Calls,
@@ -172,7 +185,7 @@ impl Bulk {
             && let Some(order) = self.turns.pop_front()
         {
             let Some(mut flow) = self.flows.remove(&order) else { continue };
-            match self.turn(&mut flow, out, queued, before, calls) {
+            match self.turn(&mut flow, out, now, queued, before, calls) {
                 Turn::Sent(bytes) => {
                     taken += bytes;
                     blocked = 0;
@@ -191,6 +204,7 @@ impl Bulk {
         &mut self,
         flow: &mut VecDeque<Entry>,
         out: &mut Outgoing,
+        now: Instant,
         queued: &mut Queued,
         before: &Lane,
         calls: &mut impl Calls,
@@ -221,12 +235,12 @@ impl Bulk {
             return Turn::Sent(sent);
         }
         if long.after.is_some_and(|(key, number)| before.has_up_to(key, number))
-            || !self.has_window()
+            || !self.has_window(now)
             || (long.message.is_none() && !self.may_open(long.total))
         {
             return Turn::Blocked;
         }
-        let sent = self.send_piece(long, out);
+        let sent = self.send_piece(long, out, now);
         if long.length_left == 0 {
             if let Some(call) = long.call() {
                 calls.leaves(call);
@@ -248,8 +262,9 @@ impl Bulk {
         self.open = (self.open.0 - 1, self.open.1 - total);
     }
 
-    fn send_piece(&mut self, long: &mut Long, out: &mut Outgoing) -> usize {
-        let length = long.length_left.min(PIECE_BYTES);
+    fn send_piece(&mut self, long: &mut Long, out: &mut Outgoing, now: Instant) -> usize {
+        let most = if self.pace.is_shared(now) { FINE } else { PIECE_BYTES };
+        let length = long.length_left.min(most);
         let (message, total) = if let Some(message) = long.message {
             (message, None)
         } else {
@@ -273,6 +288,7 @@ impl Bulk {
         long.length_left -= length;
         self.queued -= length;
         self.sent += length as u64;
+        self.pace.sent(now, length as u64, self.sent, self.taken);
         length
     }
 

@@ -8,8 +8,9 @@
 //! | bulk | what is longer, in pieces, and what must not overtake it | fair among the messages |
 //!
 //! A lane goes before those below it, but bulk always gets one piece in a turn, so that it comes to an end however
-//! much else there is. What is fair is by deficit round robin ([`lane`]): as long as a lane has no backlog its frames
-//! are written one behind the other into one buffer, and that costs nothing.
+//! much else there is. How much of it may be under way says the peer, and [`pace`] as long as something short moves. What
+//! is fair is by deficit round robin ([`lane`]): as long as a lane has no backlog its frames are written one behind the
+//! other into one buffer, and that costs nothing.
 //!
 //! # Order
 //!
@@ -21,8 +22,10 @@
 
 mod bulk;
 mod lane;
+mod pace;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -305,8 +308,8 @@ impl Lanes {
     }
 
     /// The peer has taken so many bytes of pieces, and takes `window` more ahead of that.
-    pub(crate) fn pieces_taken(&mut self, total: u64) {
-        self.bulk.taken(total);
+    pub(crate) fn pieces_taken(&mut self, total: u64, now: Instant) {
+        self.bulk.taken(total, now);
     }
 
     /// The peer says how many bytes of pieces may be under way to it.
@@ -315,8 +318,11 @@ impl Lanes {
     }
 
     /// Moves what is to be written next to `out`, about [`TAKE`] bytes if there are so many. `false` if nothing was.
-    pub(crate) fn take(&mut self, out: &mut Outgoing, calls: &mut impl Calls) -> bool {
+    pub(crate) fn take(&mut self, out: &mut Outgoing, now: Instant, calls: &mut impl Calls) -> bool {
         let before = out.remaining();
+        if !(self.calls.is_empty() && self.replies.is_empty()) {
+            self.bulk.short(now);
+        }
         if !self.control.is_empty() {
             let control = std::mem::replace(&mut self.control, out.spare());
             out.push(control, &mut Vec::new());
@@ -324,7 +330,7 @@ impl Lanes {
         self.replies.take(out, TAKE, &mut self.queued, calls);
         self.calls.take(out, TAKE, &mut self.queued, calls);
         let left = TAKE.saturating_sub(out.remaining() - before);
-        self.bulk.take(out, left.max(1), &mut self.queued, &self.calls, calls);
+        self.bulk.take(out, (now, left.max(1)), &mut self.queued, &self.calls, calls);
         while let Some((number, _)) = self.behind.front()
             && self.queued.have_left(*number)
             && let Some((_, frame)) = self.behind.pop_front()

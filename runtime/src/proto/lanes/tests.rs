@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::MethodId;
 use crate::proto::frame::{self, Request, RequestHead, parse};
-use crate::proto::pieces::{Assemblies, PIECE_BYTES};
+use crate::proto::pieces::Assemblies;
+use crate::proto::tests::start;
 
 const MAX: usize = 16 << 20;
 
@@ -46,6 +47,8 @@ struct Wire {
     assemblies: Assemblies,
     /// How many bytes each take gave, and the longest of them.
     taken: u64,
+    /// Whether the receiver says at once what it has taken.
+    says_taken: bool,
 }
 
 impl Wire {
@@ -53,7 +56,7 @@ impl Wire {
         let mut lanes = Lanes::new(MAX);
         lanes.set_bulk_window(u64::MAX);
         let (owners, stream, assemblies) = (Owners::default(), BytesMut::new(), Assemblies::new(MAX));
-        Self { lanes, owners, stream, assemblies, taken: 0 }
+        Self { lanes, owners, stream, assemblies, taken: 0, says_taken: true }
     }
 
     /// A request of so many bytes of arguments, through a handle, to an instance.
@@ -98,7 +101,10 @@ impl Wire {
     /// What one system call takes.
     fn take(&mut self) -> usize {
         let mut out = Outgoing::default();
-        self.lanes.take(&mut out, &mut self.owners);
+        if self.says_taken {
+            self.lanes.pieces_taken(u64::MAX, start());
+        }
+        self.lanes.take(&mut out, start(), &mut self.owners);
         let size = out.remaining();
         self.stream.extend_from_slice(&out.copy_to_bytes(size));
         self.taken = self.taken.max(size as u64);
@@ -222,7 +228,7 @@ fn the_services_behind_one_that_is_flooded_go_on() {
 #[test]
 fn what_is_long_comes_to_its_end_however_many_calls_there_are() {
     let mut wire = Wire::new();
-    wire.say(0, 1, 1, 10 * PIECE_BYTES - 100);
+    wire.say(0, 1, 1, 10 * bulk::FINE - 100);
     let mut seen = vec![];
     for round in 0..10 {
         for id in 0..1000 {
@@ -288,6 +294,7 @@ fn a_long_call_that_is_given_up_half_way_is_taken_back_from_the_peer() {
 fn pieces_stop_at_the_window_and_go_on_when_they_are_taken() {
     let mut wire = Wire::new();
     wire.lanes.set_bulk_window(3 * PIECE as u64);
+    wire.says_taken = false;
     wire.say(1, 1, 1, 1 << 20);
     let mut under_way = 0;
     while wire.take() > 0 {}
@@ -296,12 +303,12 @@ fn pieces_stop_at_the_window_and_go_on_when_they_are_taken() {
     wire.say(2, 2, 2, 10);
     wire.take();
     assert_eq!(words(&wire.frames()), ["r2"], "what is short goes all the same");
-    wire.lanes.pieces_taken(3 * PIECE as u64);
+    wire.lanes.pieces_taken(3 * PIECE as u64, start());
     assert!(wire.take() > 0);
-    wire.lanes.pieces_taken(u64::MAX);
+    wire.lanes.pieces_taken(u64::MAX, start());
     let mut all = 0;
     while wire.take() > 0 {
-        wire.lanes.pieces_taken(u64::MAX);
+        wire.lanes.pieces_taken(u64::MAX, start());
         all += 1;
     }
     assert!(all > 3);
