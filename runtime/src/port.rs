@@ -135,8 +135,10 @@ pub(crate) struct Head {
 /// Why a request could not be handed over. It did not run.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Too many bytes wait for the socket, or too many requests for their replies; or the instance has granted no credit.
+    /// Too many bytes wait for the socket, or too many requests for their replies.
     Full,
+    /// The instance has granted no more credit, or others wait for it.
+    NoCredit,
     /// The connection has ended.
     Closed,
     /// The instance has ended, as its node says, while this waited for credit.

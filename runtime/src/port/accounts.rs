@@ -144,11 +144,6 @@ impl Accounts {
         Woken(lines.flat_map(|line| line.waiting.into_values()).flatten().collect())
     }
 
-    /// Whether the instance has granted more than was sent.
-    fn has_credit(&self, instance: InstanceId) -> bool {
-        self.entries.get(&instance).is_none_or(|entry| !self.has_flow || entry.account.has_credit())
-    }
-
     fn entry(&mut self, instance: InstanceId) -> &mut Entry {
         let window = self.window;
         self.entries
@@ -246,11 +241,6 @@ impl Link {
         drop(state);
         woken.wake();
         Place { link: Arc::clone(self), instance, ticket }
-    }
-
-    /// Whether the instance has granted more than was sent.
-    pub(crate) fn has_credit(&self, instance: InstanceId) -> bool {
-        self.state().accounts.has_credit(instance)
     }
 }
 

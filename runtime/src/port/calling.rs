@@ -126,7 +126,7 @@ impl Link {
             return Err(Refused::Full);
         }
         if !is_ahead && !state.accounts.may_send(instance, ticket) {
-            return Err(Refused::Full);
+            return Err(Refused::NoCredit);
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let now = handle.host().deadlines.now();
         let deadline = deadline(now, timeout, &handle, &inherited);
         let delivery =
-            Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain, is_impatient: false };
+            Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain, is_impatient: true };
         match outbound::attempt(&handle, message, &delivery, &mut Refusals::default()) {
             Attempt::Done(_) => Ok(()),
             Attempt::Full(waiting_room) => Err(waiting_room.overloaded()),

@@ -42,7 +42,7 @@ pub(crate) struct Delivery<M: 'static, R: 'static> {
     pub(crate) deadline: Tick,
     /// The handlers that wait for it, if it is a call.
     pub(crate) chain: Chain,
-    /// Whether it goes to another instance rather than that it waits for room at one on another node.
+    /// Whether it goes to another instance, or comes back, rather than that it waits for room at one on another node.
     pub(crate) is_impatient: bool,
 }
 
@@ -139,12 +139,13 @@ where
     R: Send + 'static,
     M: Message,
 {
+    let never_waits = delivery.is_impatient;
     loop {
         let tried = match refusals.pick(routed) {
             Ok(Target::Local(local)) => to_local(&local, message, &delivery),
             Ok(Target::Remote(remote)) => {
                 // The last one that there is to try is waited for.
-                delivery.is_impatient = refusals.leave_others(routed, &remote.address);
+                delivery.is_impatient = never_waits || refusals.leave_others(routed, &remote.address);
                 to_remote(&remote, message, &delivery)
             }
             Ok(Target::Routed(_)) => {
@@ -310,6 +311,7 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
         let handed = match link.request(head, slot, &encode, place) {
             Ok(handed) => handed,
             Err(port::Refused::Full) => return Err(NotHandedOver::Blocked(Blocked::Full(link))),
+            Err(port::Refused::NoCredit) => return Err(NotHandedOver::Blocked(Blocked::NoCredit(link))),
             Err(port::Refused::Gone) => {
                 let detail = format!("the instance {} has stopped", remote.address);
                 return Err(NotHandedOver::Error(CallError::Stopped(detail.into())));

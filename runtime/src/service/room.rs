@@ -45,8 +45,10 @@ enum Full<M> {
 /// Why a message cannot go to another node now.
 #[derive(Debug, Clone)]
 pub(crate) enum Blocked {
-    /// There is no room on this connection, or no credit for the instance.
+    /// There is no room on this connection.
     Full(Arc<Link>),
+    /// There is no credit for the instance on it.
+    NoCredit(Arc<Link>),
     /// The connection was lost, and is being made again.
     Away,
 }
@@ -55,10 +57,10 @@ impl Blocked {
     /// The error for who does not, or no longer, wait.
     pub(crate) fn error(&self, instance: &Address) -> CallError {
         match self {
-            Self::Full(link) if link.has_credit(instance.instance) => {
+            Self::Full(_) => {
                 CallError::Overloaded(format!("the connection to node {} is full", instance.node).into())
             }
-            Self::Full(_) => CallError::Overloaded(
+            Self::NoCredit(_) => CallError::Overloaded(
                 format!("{instance} takes no more now: what it was sent is still in front of its mailbox")
                     .into(),
             ),
@@ -72,7 +74,7 @@ impl Blocked {
 /// Takes the place of who waits for room on a connection. Here and not at the first poll: who comes later must not overtake.
 fn place_for<M>(blocked: &Blocked, remote: &Remote<M>) -> Option<Place> {
     match blocked {
-        Blocked::Full(link) => Some(link.wait_for(remote.address.instance)),
+        Blocked::Full(link) | Blocked::NoCredit(link) => Some(link.wait_for(remote.address.instance)),
         Blocked::Away => {
             remote.want_node();
             None
@@ -119,7 +121,8 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
                     Err(NotHandedOver::Blocked(blocked)) => blocked,
                 };
                 match (&place, &blocked) {
-                    (Some(place), Blocked::Full(link)) if Arc::ptr_eq(link, place.link()) => {}
+                    (Some(place), Blocked::Full(link) | Blocked::NoCredit(link))
+                        if Arc::ptr_eq(link, place.link()) => {}
                     (None, Blocked::Away) => changed.await,
                     _ => place = place_for(&blocked, &remote),
                 }

@@ -89,7 +89,9 @@ impl Way {
         let linker = linker.map(|linker| linker.instance);
         match link.watch(remote.address.instance, linker, watcher, watch, remote.order()) {
             Ok(number) => Ok(Self::There(link, number)),
-            Err(Refused::Full) => Err(StopReason::Error("too many watches on one connection".to_owned())),
+            Err(Refused::Full | Refused::NoCredit) => {
+                Err(StopReason::Error("too many watches on one connection".to_owned()))
+            }
             Err(Refused::Closed | Refused::Gone | Refused::Unsendable(_)) => {
                 let node = &remote.address.node;
                 Err(StopReason::NodeDown(format!("the connection to node {node} has ended")))

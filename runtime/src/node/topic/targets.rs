@@ -107,7 +107,7 @@ impl Targets {
         };
         match link.request(head, None, &copy, None) {
             Ok(_) => Sent::Done,
-            Err(Refused::Full) => Sent::Lost(DeadLetterReason::Overloaded),
+            Err(Refused::Full | Refused::NoCredit) => Sent::Lost(DeadLetterReason::Overloaded),
             Err(Refused::Closed | Refused::Gone) => Sent::Gone,
             Err(Refused::Unsendable(_)) => Sent::Lost(DeadLetterReason::TooLarge),
         }
