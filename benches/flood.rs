@@ -128,8 +128,12 @@ fn main() {
 }
 
 async fn serve() -> (Node, [String; 1]) {
-    let node =
-        Node::builder("server").listen("127.0.0.1:0").start().await.expect("loopback can be listened on");
+    let node = Node::builder("server")
+        .insecure_without_secret()
+        .listen("127.0.0.1:0")
+        .start()
+        .await
+        .expect("loopback can be listened on");
     node.service("echo", || Echo).start().await.expect("the name is free");
     node.service("stuck", || Stuck).start().await.expect("the name is free");
     let address = node.address().expect("the node listens").to_string();
@@ -137,7 +141,12 @@ async fn serve() -> (Node, [String; 1]) {
 }
 
 async fn find(seed: String) -> (Node, EchoHandle, StuckHandle) {
-    let node = Node::builder("client").seed(seed).start().await.expect("a node that does not listen starts");
+    let node = Node::builder("client")
+        .insecure_without_secret()
+        .seed(seed)
+        .start()
+        .await
+        .expect("a node that does not listen starts");
     let echo = EchoHandle::lookup(&node, "echo").await.expect("the server runs an echo");
     let stuck = StuckHandle::lookup(&node, "stuck").await.expect("the server runs one that is stuck");
     (node, echo, stuck)

@@ -70,15 +70,24 @@ fn main() {
 }
 
 async fn serve() -> (Node, [String; 2]) {
-    let node =
-        Node::builder("server").listen("127.0.0.1:0").start().await.expect("loopback can be listened on");
+    let node = Node::builder("server")
+        .insecure_without_secret()
+        .listen("127.0.0.1:0")
+        .start()
+        .await
+        .expect("loopback can be listened on");
     node.service("counter", Counter::default).start().await.expect("the name is free");
     let address = node.address().expect("the node listens").to_string();
     (node, [address, tcp::listen().await])
 }
 
 async fn find_counter(seed: String) -> (Node, CounterHandle) {
-    let node = Node::builder("client").seed(seed).start().await.expect("a node that does not listen starts");
+    let node = Node::builder("client")
+        .insecure_without_secret()
+        .seed(seed)
+        .start()
+        .await
+        .expect("a node that does not listen starts");
     let counter = CounterHandle::lookup(&node, "counter").await.expect("the server runs a counter");
     (node, counter)
 }

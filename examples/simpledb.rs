@@ -80,8 +80,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             // Two clients at one server need two names.
             let name = format!("client-{}", std::process::id());
             let patience = Duration::from_secs(10);
-            let node =
-                Node::builder(name).cluster("simpledb").seed(connect).call_timeout(patience).start().await?;
+            let node = Node::builder(name)
+                .insecure_without_secret()
+                .cluster("simpledb")
+                .seed(connect)
+                .call_timeout(patience)
+                .start()
+                .await?;
             let store = StoreHandle::lookup(&node, "store").await?;
             use_it(&store).await?;
             call_until_it_is_gone(&store, calls).await;
@@ -92,7 +97,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(listen: String) -> Result<(), Box<dyn Error>> {
-    let node = Node::builder("server").cluster("simpledb").listen(listen).start().await?;
+    let node =
+        Node::builder("server").insecure_without_secret().cluster("simpledb").listen(listen).start().await?;
     node.service("store", Store::default).start().await?;
     // Until Ctrl-C or SIGTERM, from here on: what is under way is answered before the node goes.
     let run = node.run_until_signal();

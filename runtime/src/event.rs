@@ -132,6 +132,8 @@ pub enum DeadLetterReason {
     TooLarge,
     /// The deadline passed, or the caller gave up, before the handler began.
     Expired,
+    /// Its receiver's node does not allow it to the sender's, see [`Access`](crate::Access).
+    Denied,
 }
 
 /// Why an instance ended: what `#[on_stop]`, [`Event::InstanceEnded`] and whoever watches it are told.

@@ -89,7 +89,7 @@ fn established(ports: &[u16]) -> Option<usize> {
 /// Two nodes, started at the same time, each of which has the other for its seed.
 async fn pair(run: usize) -> (Node, Node) {
     let start = |name: &str, listen: SocketAddr, seed: SocketAddr| {
-        let node = Node::builder(name).cluster(format!("pair-{run}"));
+        let node = Node::builder(name).insecure_without_secret().cluster(format!("pair-{run}"));
         node.listen(listen.to_string()).seed(seed.to_string()).start()
     };
     loop {
@@ -145,10 +145,13 @@ async fn nodes_that_seed_each_other_end_with_exactly_one_connection_a_hundred_ti
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_addresses_of_one_peer_end_with_exactly_one_connection_a_hundred_times() {
     let check_pair = async |()| {
-        let server = Node::builder("server").listen("127.0.0.1:0").start().await.unwrap();
+        let server =
+            Node::builder("server").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
         let port = server.address().unwrap().port();
-        let client =
-            Node::builder("client").seed(format!("127.0.0.1:{port}")).seed(format!("localhost:{port}"));
+        let client = Node::builder("client")
+            .insecure_without_secret()
+            .seed(format!("127.0.0.1:{port}"))
+            .seed(format!("localhost:{port}"));
         let client = client.start().await.unwrap();
         check_one_connection(&client, &server).await;
     };

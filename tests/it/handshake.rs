@@ -17,7 +17,8 @@ const WRONG: &str = "another secret than this test's";
 
 /// A node that listens, and its events.
 async fn listening(configure: impl FnOnce(NodeBuilder) -> NodeBuilder) -> (Node, Events) {
-    let node = configure(Node::builder("a").listen("127.0.0.1:0")).start().await.unwrap();
+    let node =
+        configure(Node::builder("a").insecure_without_secret().listen("127.0.0.1:0")).start().await.unwrap();
     let events = node.events();
     (node, events)
 }
@@ -31,7 +32,7 @@ async fn check_refused(
 ) {
     let (a, mut a_events) = listening(listener).await;
     let seed = a.address().unwrap().to_string();
-    let b = dialler(Node::builder("b").seed(seed)).start().await.unwrap();
+    let b = dialler(Node::builder("b").insecure_without_secret().seed(seed)).start().await.unwrap();
     let mut b_events = b.events();
     assert_eq!(refusal(&mut a_events).await, by_listener);
     assert_eq!(refusal(&mut b_events).await, by_dialler);
@@ -84,7 +85,7 @@ async fn another_cluster_is_refused_and_is_not_told_this_one_s_name() {
 async fn a_node_with_this_node_s_name_is_refused_and_both_sides_say_so() {
     let (a, mut a_events) = listening(|a| a).await;
     let seed = a.address().unwrap().to_string();
-    let twin = Node::builder("a").seed(seed).start().await.unwrap();
+    let twin = Node::builder("a").insecure_without_secret().seed(seed).start().await.unwrap();
     let mut twin_events = twin.events();
     let text = "node name is taken: the peer has the name of this node, \"a\"";
     assert_eq!(refusal(&mut a_events).await, format!("refused by this node: {text}"));
@@ -135,7 +136,7 @@ async fn a_dialler_of_later_versions_too_is_let_in_with_the_common_one() {
 #[tokio::test]
 async fn an_acceptor_that_chooses_another_version_is_refused() {
     let (listener, address) = Raw::listener().await;
-    let node = Node::builder("b").seed(address.to_string()).start().await.unwrap();
+    let node = Node::builder("b").insecure_without_secret().seed(address.to_string()).start().await.unwrap();
     let mut events = node.events();
     let mut raw = Raw::accept(&listener).await;
     raw.expect(kind::HELLO).await;

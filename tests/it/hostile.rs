@@ -60,7 +60,13 @@ const MAX_FRAME: usize = 2 * MAX_MESSAGE;
 
 impl Scene {
     async fn new() -> Self {
-        let node = Node::builder("a").listen("127.0.0.1:0").max_message(MAX_MESSAGE).start().await.unwrap();
+        let node = Node::builder("a")
+            .insecure_without_secret()
+            .listen("127.0.0.1:0")
+            .max_message(MAX_MESSAGE)
+            .start()
+            .await
+            .unwrap();
         let runs = Arc::new(AtomicU64::new(0));
         let gate = Arc::new(Semaphore::new(0));
         let (r, g) = (Arc::clone(&runs), Arc::clone(&gate));

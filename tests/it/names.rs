@@ -280,11 +280,17 @@ async fn has_peers(node: &Node, count: usize) {
 
 #[tokio::test]
 async fn nodes_with_one_seed_find_each_other() {
-    let hub = Node::builder("hub").listen("127.0.0.1:0").start().await.unwrap();
+    let hub = Node::builder("hub").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
     let seed = hub.address().unwrap().to_string();
     let mut nodes = vec![hub];
     for name in ["a", "z", "b", "y"] {
-        let node = Node::builder(name).listen("127.0.0.1:0").seed(&seed).start().await.unwrap();
+        let node = Node::builder(name)
+            .insecure_without_secret()
+            .listen("127.0.0.1:0")
+            .seed(&seed)
+            .start()
+            .await
+            .unwrap();
         node.service(name, Where::default).start().await.unwrap();
         nodes.push(node);
     }
@@ -304,8 +310,8 @@ async fn a_seed_may_come_up_later() {
     let (early, late) = loop {
         // A port that was free a moment ago; should somebody have taken it, another is tried.
         let seed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let early = Node::builder("early").seed(&seed).start().await.unwrap();
-        match Node::builder("late").listen(&seed).start().await {
+        let early = Node::builder("early").insecure_without_secret().seed(&seed).start().await.unwrap();
+        match Node::builder("late").insecure_without_secret().listen(&seed).start().await {
             Ok(late) => break (early, late),
             Err(StartError::Listen { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -321,8 +327,14 @@ async fn a_seed_may_come_up_later() {
 
 #[tokio::test]
 async fn a_node_that_does_not_listen_is_called_over_the_connection_that_it_made() {
-    let server = Node::builder("server").listen("127.0.0.1:0").start().await.unwrap();
-    let client = Node::builder("client").seed(server.address().unwrap().to_string()).start().await.unwrap();
+    let server =
+        Node::builder("server").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
+    let client = Node::builder("client")
+        .insecure_without_secret()
+        .seed(server.address().unwrap().to_string())
+        .start()
+        .await
+        .unwrap();
     client.service("where", Where::default).start().await.unwrap();
     let found = WhereHandle::lookup(&server, "where").await.unwrap();
     assert_eq!(found.node().await, Ok("client".to_owned()));

@@ -240,7 +240,11 @@ pub(crate) struct Raw {
 impl Raw {
     /// A connection on which nothing was said yet.
     pub(crate) async fn connect(to: &Node) -> Self {
-        let address = to.address().expect("the node listens");
+        Self::connect_to(to.address().expect("the node listens")).await
+    }
+
+    /// As [`Raw::connect`], to an address.
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
         Self::on(soon("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
@@ -264,13 +268,18 @@ impl Raw {
     /// A peer of the node, after the whole handshake.
     pub(crate) async fn join(to: &Node, hello: &Hello) -> Self {
         let mut raw = Self::connect(to).await;
-        raw.write(&hello.frame()).await;
-        let challenge = raw.expect(kind::CHALLENGE).await;
-        let proof = hello.proof(&challenge);
-        raw.write(&proof).await;
-        let welcome = raw.expect(kind::WELCOME).await;
-        hello.check_welcome(&challenge, &proof, &welcome);
+        raw.greet(hello).await;
         raw
+    }
+
+    /// The whole handshake, as the dialler.
+    pub(crate) async fn greet(&mut self, hello: &Hello) {
+        self.write(&hello.frame()).await;
+        let challenge = self.expect(kind::CHALLENGE).await;
+        let proof = hello.proof(&challenge);
+        self.write(&proof).await;
+        let welcome = self.expect(kind::WELCOME).await;
+        hello.check_welcome(&challenge, &proof, &welcome);
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {

@@ -149,7 +149,7 @@ async fn a_call_that_is_made_again_ends_by_its_deadline() {
 
 #[tokio::test]
 async fn a_call_tries_eight_instances_and_no_more() {
-    let node = Node::builder("a").listen("127.0.0.1:0").start().await.unwrap();
+    let node = Node::builder("a").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
     let mut peer = Raw::join(&node, &Hello::default()).await;
     let twelve = Fields::default().u8(1).u16(1).string("worker").string("worker").u16(12);
     let twelve = (1..=12).fold(twelve, Fields::u64);
@@ -172,7 +172,7 @@ async fn a_call_tries_eight_instances_and_no_more() {
 
 #[tokio::test]
 async fn a_peer_that_asks_hears_when_what_it_told_is_known() {
-    let node = Node::builder("a").listen("127.0.0.1:0").start().await.unwrap();
+    let node = Node::builder("a").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
     let mut peer = Raw::join(&node, &Hello::default()).await;
     let names = Fields::default().u8(1).u16(1).string("worker").string("worker").u16(1).u64(1);
     let sync = |token| Fields::default().u64(token).frame(NAMES_SYNC);

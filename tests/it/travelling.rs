@@ -300,10 +300,13 @@ async fn a_handle_to_what_has_stopped_is_bound_to_another_of_its_name_on_its_nod
 #[tokio::test]
 async fn a_node_that_is_not_connected_is_found_by_the_handle() {
     // The first and the third know the second, and not each other.
-    let second = Node::builder("second").listen("127.0.0.1:0").start().await.unwrap();
+    let second =
+        Node::builder("second").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
     let address = second.address().unwrap().to_string();
     second.service("book", Book::default).start().await.unwrap();
-    let start = |name: &str| Node::builder(name).listen("127.0.0.1:0").seed(address.clone()).start();
+    let start = |name: &str| {
+        Node::builder(name).insecure_without_secret().listen("127.0.0.1:0").seed(address.clone()).start()
+    };
     let first = start("first").await.unwrap();
     let book = BookHandle::lookup(&first, "book").await.unwrap();
     let place = first.spawn(Place::default());

@@ -59,7 +59,8 @@ impl Limits {
         Self { connections, ..self }
     }
 
-    /// Connections that come from one address, of peers and of strangers. Default: 256.
+    /// Connections that come from one address, of peers and of strangers. Who comes above the limit is closed at once.
+    /// Default: 256.
     #[must_use]
     pub fn connections_per_address(self, connections: usize) -> Self {
         Self { connections_per_address: connections, ..self }
@@ -72,7 +73,8 @@ impl Limits {
         Self { strangers: connections, ..self }
     }
 
-    /// Such connections from one address. Who comes above the limit is closed at once. Default: 16.
+    /// Such connections from one address. Who comes above the limit takes the place of the one from there that has had the most
+    /// time. Default: 16.
     #[must_use]
     pub fn strangers_per_address(self, connections: usize) -> Self {
         Self { strangers_per_address: connections, ..self }

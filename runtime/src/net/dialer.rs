@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::driver::{Driver, Surroundings};
-use crate::net::io::Transport;
+use crate::net::io::{Stream, Transport};
 use crate::net::news::{Dialled, News};
-use crate::proto::connection::Connection;
+use crate::net::security::Security;
+use crate::proto::connection::{CloseReason, Connection};
 use crate::proto::settings::{ConnectionConfig, hello_nonce};
 use crate::{random, time};
 
@@ -21,6 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Wiring {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) config: ConnectionConfig,
+    pub(crate) security: Arc<Security>,
     pub(crate) surroundings: Surroundings,
 }
 
@@ -52,10 +54,34 @@ impl Wiring {
         };
         let chance = random::nonce()?;
         let nonce = hello_nonce(number, chance);
-        let connection = Connection::dial(self.config.clone(), nonce, time::now());
-        let dialled = Dialled::ByMe(Arc::clone(address));
-        Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;
+        let (began, dialled) = (time::now(), Dialled::ByMe(Arc::clone(address)));
+        if let Some((stream, config)) = self.secured(stream, &dialled).await {
+            let connection = Connection::dial(config, nonce, began);
+            Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;
+        }
         Ok(())
+    }
+
+    /// Makes the stream as secure as the node is now, and gives the settings of its connection. `None`: it came to nothing, and
+    /// the peers' task knows.
+    pub(crate) async fn secured(
+        &self,
+        stream: Stream,
+        dialled: &Dialled,
+    ) -> Option<(Stream, ConnectionConfig)> {
+        let address = stream.peer.to_string();
+        let secured = time::timeout(self.config.handshake_timeout, self.security.secured(stream, dialled));
+        let reason = match secured.await {
+            Some(Ok(stream)) => {
+                let (secret, certificate) = (self.security.secret(), stream.certificate.clone());
+                return Some((stream, ConnectionConfig { secret, certificate, ..self.config.clone() }));
+            }
+            Some(Err(error)) => CloseReason::Insecure(error.to_string()),
+            None => CloseReason::HandshakeTimeout,
+        };
+        let down = News::Down { link: None, dialled: dialled.clone(), address, reason };
+        drop(self.surroundings.news.send(down).await); // the node is gone: so is everybody who would know
+        None
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use crate::error::CallError;
 use crate::event::StopReason;
 use crate::net::framing::{self, Frames, Next, ReadError};
+use crate::net::gate::Place;
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
 use crate::port::{Inbox, Intake, Link, Released, Spawn};
@@ -75,6 +76,8 @@ pub(crate) struct Driver {
     /// How many bytes were read and written since others last had their turn on this thread.
     moved: usize,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether all that was written has left the writer: TLS may keep some.
+    is_flushed: bool,
     /// Taken out of the link and not yet written.
     out: Outgoing,
     /// Taken out of the link and not yet told the connection. Empty between two turns.
@@ -96,6 +99,8 @@ pub(crate) struct Driver {
     swept: Instant,
     /// Once another connection took this one's place: whether nothing was under way at the last look.
     retired: Option<bool>,
+    /// Held until the end, where a peer has dialled.
+    place: Option<Place>,
     surroundings: Surroundings,
 }
 
@@ -126,6 +131,7 @@ impl Driver {
             reads_first: true,
             moved: 0,
             writer: stream.writer,
+            is_flushed: true,
             out: Outgoing::default(),
             released: Released::default(),
             link: None,
@@ -139,8 +145,15 @@ impl Driver {
             closing: None,
             swept: time::now(),
             retired: None,
+            place: None,
             surroundings,
         }
+    }
+
+    /// With the place that the listener has given it.
+    pub(crate) fn in_place(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Runs the connection to its end. Dropped before, it closes the link, so that whoever waits is answered.
@@ -182,6 +195,7 @@ impl Driver {
             connection: &mut self.connection,
             piece_missing: &mut self.piece_missing,
             writer: &mut *self.writer,
+            is_flushed: &mut self.is_flushed,
             out: &mut self.out,
         };
         let reads_first = self.reads_first;
@@ -210,6 +224,10 @@ impl Driver {
             }
             Wake::Read(Ok(_)) | Wake::Wrote(Ok(_)) | Wake::Outgoing => {}
             Wake::Read(Err(ReadError::Frame(error))) => self.connection.handle_error(now, &error),
+            // Only TLS gives it. That one end does not accept the other's certificate comes with the first bytes.
+            Wake::Read(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
+                self.connection.handle_insecure(now, error.to_string());
+            }
             Wake::Read(Err(ReadError::Io(error))) | Wake::Wrote(Err(error)) => {
                 self.connection.handle_end(now, Some(error.to_string()));
             }
@@ -353,6 +371,11 @@ impl Driver {
     }
 
     async fn ask_for_admission(&mut self, peer: PeerIdentity) {
+        if let Some(place) = &mut self.place
+            && !place.prove()
+        {
+            return self.connection.admit(time::now(), Err(RefuseReason::TooBusy.into()));
+        }
         let link = self.new_link(&peer);
         let (decision, decided) = oneshot::channel();
         let ticket = self.ticket(&link, peer.dial);
@@ -522,6 +545,7 @@ struct Io<'a> {
     connection: &'a mut Connection,
     piece_missing: &'a mut usize,
     writer: &'a mut (dyn AsyncWrite + Send + Unpin),
+    is_flushed: &'a mut bool,
     out: &'a mut Outgoing,
 }
 
@@ -541,8 +565,15 @@ impl Io<'_> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.out.is_empty() {
+            if !*self.is_flushed
+                && let Err(error) = ready!(Pin::new(&mut *self.writer).poll_flush(cx))
+            {
+                return Poll::Ready(Wake::Wrote(Err(error)));
+            }
+            *self.is_flushed = true;
             return Poll::Pending; // what comes wakes the driver
         }
+        *self.is_flushed = false;
         poll_write_buf(Pin::new(&mut *self.writer), cx, self.out).map(Wake::Wrote)
     }
 }

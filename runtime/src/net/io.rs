@@ -9,10 +9,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
+
+use crate::proto::settings::Certificate;
 
 /// A future behind a pointer, so that a trait with asynchronous methods can be an object.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,10 +68,12 @@ pub(crate) trait Listener: Send {
 pub(crate) struct Stream {
     /// What the peer sends.
     pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What goes to the peer; it is sent as soon as it is written, never held back to be merged.
+    /// What goes to the peer; it is sent when it is flushed at the latest, never held back to be merged.
     pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The address of the other end.
     pub(crate) peer: SocketAddr,
+    /// What the other end has proven by TLS.
+    pub(crate) certificate: Option<Arc<dyn Certificate>>,
 }
 
 impl fmt::Debug for Stream {
@@ -133,7 +138,7 @@ fn refuse_own_echo(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
 
 fn split(socket: TcpStream, peer: SocketAddr) -> Stream {
     let (reader, writer) = socket.into_split();
-    Stream { reader: Box::new(reader), writer: Box::new(writer), peer }
+    Stream { reader: Box::new(reader), writer: Box::new(writer), peer, certificate: None }
 }
 
 #[cfg(test)]

@@ -3,50 +3,63 @@
 //! Invariant: an error of one connection never ends the listening.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Semaphore;
 
 use crate::net::dialer::Wiring;
 use crate::net::driver::Driver;
-use crate::net::io::Listener;
+use crate::net::gate::{Crowded, Gate, Place};
+use crate::net::io::{Listener, Stream};
 use crate::net::news::Dialled;
 use crate::proto::connection::Connection;
 use crate::{random, time};
-
-/// How many connections may be open that peers or strangers have made.
-const MAX_ACCEPTED: usize = 1024;
 
 /// How long the listener pauses after an error, which is most often that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts for ever. Cancel safe.
 pub(crate) async fn listen(mut listener: Box<dyn Listener>, wiring: Wiring) {
-    let places = Arc::new(Semaphore::new(MAX_ACCEPTED));
+    let gate = Gate::new(wiring.config.limits);
     loop {
-        // Above the limit, who comes next waits in the system's own queue.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok((stream, _)) => {
-                let nonce = match random::nonce() {
-                    Ok(nonce) => nonce,
-                    Err(error) => {
-                        tracing::error!(%error, "a connection was dropped: no randomness");
-                        continue;
-                    }
-                };
-                let connection = Connection::accept(wiring.config.clone(), nonce, time::now());
-                let driver = Driver::new(stream, connection, Dialled::ByPeer, wiring.surroundings.clone());
-                wiring.spawn(async move {
-                    driver.run().await;
-                    drop(place);
-                });
-            }
+            Ok((stream, from)) => match gate.enter(from.ip()) {
+                Ok(mut place) => {
+                    let leaves = place.leaves();
+                    let connection = accept(wiring.clone(), stream, place);
+                    wiring.spawn(async {
+                        tokio::select! {
+                            biased;
+                            () = connection => {}
+                            () = leaves => {} // its socket is closed by being dropped
+                        }
+                    });
+                }
+                Err(Crowded) => {
+                    tracing::debug!(%from, "a connection was closed: as many stand from its address as may be");
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// A connection that somebody has made, to its end.
+async fn accept(wiring: Wiring, stream: Stream, place: Place) {
+    let began = time::now();
+    let nonce = match random::nonce() {
+        Ok(nonce) => nonce,
+        Err(error) => {
+            tracing::error!(%error, "a connection was dropped: no randomness");
+            return;
+        }
+    };
+    if let Some((stream, config)) = wiring.secured(stream, &Dialled::ByPeer).await {
+        let connection = Connection::accept(config, nonce, began);
+        Driver::new(stream, connection, Dialled::ByPeer, wiring.surroundings.clone())
+            .in_place(place)
+            .run()
+            .await;
     }
 }

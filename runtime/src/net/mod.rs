@@ -4,8 +4,12 @@ pub(crate) mod dialer;
 mod dials;
 pub(crate) mod driver;
 pub(crate) mod framing;
+pub(crate) mod gate;
 pub(crate) mod io;
 pub(crate) mod listener;
 pub(crate) mod news;
 pub(crate) mod peers;
+pub(crate) mod security;
 pub(crate) mod table;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
-use crate::config::{Limits, Secret};
+use crate::config::{Access, Limits, Secret};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
@@ -17,7 +18,10 @@ use crate::net::driver::Surroundings;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
 use crate::net::peers::{Peers, Publish};
+use crate::net::security::Security;
 use crate::net::table::PeerTable;
+#[cfg(feature = "tls")]
+use crate::net::tls::{Tls, TlsError};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
@@ -47,6 +51,10 @@ pub struct NodeBuilder {
     listen: Option<String>,
     seeds: Vec<String>,
     secret: Option<Secret>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    is_insecure: bool,
+    access: Access,
     call_timeout: Duration,
     shutdown_timeout: Duration,
     heartbeat: Duration,
@@ -65,6 +73,10 @@ impl NodeBuilder {
             listen: None,
             seeds: Vec::new(),
             secret: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            is_insecure: false,
+            access: Access::open(),
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
@@ -83,8 +95,6 @@ impl NodeBuilder {
     }
 
     /// Where to listen for peers, as `host:port`; port 0 takes a free one, see [`Node::address`]. Default: nowhere.
-    ///
-    /// Without [`NodeBuilder::secret`] whoever reaches the address can call every named service.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
         self
@@ -97,10 +107,34 @@ impl NodeBuilder {
         self
     }
 
-    /// The secret that all nodes of the cluster share. It never travels. Default: none, so that anybody who reaches the
-    /// address is a peer.
+    /// The secret that all nodes of the cluster share. It never travels, and what is said between the nodes is not
+    /// encrypted by it. A node that listens or has a seed needs this, certificates, or both; else see
+    /// [`NodeBuilder::insecure_without_secret`]. [`Node::set_secret`] changes it while the node runs.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
+        self
+    }
+
+    /// The certificate by which this node proves its name to its peers, who need one as well; what is said between them is
+    /// encrypted. With the feature `tls`. Default: none, so that connections are plain TCP. [`Node::set_tls`] changes it while
+    /// the node runs.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Whoever reaches the node's address is a peer that may call every service of the cluster, and what answers at a seed's
+    /// address is believed to be one: for networks where nobody else is, and for tests. Without this a node with neither secret
+    /// nor certificates starts only if it opens no socket. Has no effect on one that has them.
+    pub fn insecure_without_secret(mut self) -> Self {
+        self.is_insecure = true;
+        self
+    }
+
+    /// Which peers may call which services of this node. Default: all. [`Node::set_access`] changes it while the node runs.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -167,6 +201,7 @@ impl NodeBuilder {
         let id = NodeId::new(&self.name)?;
         check_name("cluster", &self.cluster, MAX_CLUSTER)?;
         self.check_settings()?;
+        self.check_security(&id)?;
         let (listening, address) = match &self.listen {
             Some(address) => {
                 let listener = self.bind(address).await?;
@@ -188,17 +223,28 @@ impl NodeBuilder {
             listen: address,
         };
         let topics = Arc::new(Topics::default());
-        let inbox = Arc::new(NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics) });
+        let access = Arc::new(ArcSwap::from_pointee(self.access));
+        let inbox =
+            NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics), access: Arc::clone(&access) };
         let tasks = host.tasks.clone();
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
-        let surroundings = Surroundings { inbox, news: news.clone(), spawn };
-        let mut config = ConnectionConfig::new(identity, self.secret);
+        let surroundings = Surroundings { inbox: Arc::new(inbox), news: news.clone(), spawn };
+        let security = Arc::new(Security::default());
+        if let Some(secret) = self.secret {
+            security.set_secret(secret);
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls {
+            security.set_tls(tls);
+        }
+        let mut config = ConnectionConfig::new(identity, None);
         config.handshake_timeout = self.handshake_timeout;
         config.heartbeat = self.heartbeat;
         config.silence = self.silence;
         config.limits = self.limits;
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
-        let wiring = Wiring { transport: self.transport, config, surroundings };
+        let wiring =
+            Wiring { transport: self.transport, config, security: Arc::clone(&security), surroundings };
         let publisher = Arc::clone(&host);
         let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
         let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);
@@ -211,6 +257,8 @@ impl NodeBuilder {
             news,
             table,
             topics,
+            security,
+            access,
             address,
             self.shutdown_timeout,
         );
@@ -229,6 +277,25 @@ impl NodeBuilder {
 
     async fn bind(&self, address: &str) -> Result<Box<dyn Listener>, StartError> {
         self.transport.listen(address).await.map_err(|source| cannot_listen(address, source))
+    }
+
+    /// That nobody is let in by an oversight, and that no peer will refuse the node's own certificate.
+    fn check_security(&self, id: &NodeId) -> Result<(), StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let invalid =
+                |error: TlsError| StartError::InvalidSetting { setting: "tls", problem: error.to_string() };
+            return tls.check(id).map_err(invalid);
+        }
+        let opens_sockets = self.listen.is_some() || !self.seeds.is_empty();
+        if opens_sockets && self.secret.is_none() && !self.is_insecure {
+            let problem = format!(
+                "is missing, and node {id} listens or has a seed: `.secret(..)` or, with the feature `tls`, `.tls(..)` is needed; with \
+                 `.insecure_without_secret()` anybody who reaches its address is a peer"
+            );
+            return Err(StartError::InvalidSetting { setting: "secret", problem });
+        }
+        Ok(())
     }
 
     fn check_settings(&self) -> Result<(), StartError> {

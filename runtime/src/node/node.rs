@@ -5,15 +5,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::coordinator::{self, Names};
+use crate::config::{Access, Secret};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
 use crate::net::news::News;
+use crate::net::security::Security;
 use crate::net::table::PeerTable;
+#[cfg(feature = "tls")]
+use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
@@ -57,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
     pub(crate) topics: Arc<Topics>,
+    security: Arc<Security>,
+    access: Arc<ArcSwap<Access>>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shutdown_timeout: std::time::Duration,
     /// Guards the names that run here.
@@ -247,6 +254,30 @@ impl Node {
         }
     }
 
+    /// Puts another secret in the place of the one in force, for connections to come. Those that stand are not touched.
+    /// [`Secret::also_accept`] says how a cluster changes it.
+    pub fn set_secret(&self, secret: Secret) {
+        self.inner.security.set_secret(secret);
+    }
+
+    /// Puts other certificates in the place of those in force, for connections to come. Those that stand are not touched. A node
+    /// that was started without certificates speaks TLS from then on.
+    ///
+    /// # Errors
+    /// [`TlsError::OtherNode`]: the certificate is not for this node. Then nothing has changed.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: Tls) -> Result<(), TlsError> {
+        tls.check(self.id())?;
+        self.inner.security.set_tls(tls);
+        Ok(())
+    }
+
+    /// Says anew which peers may call which services of this node, on connections that stand as well: what arrives from now on
+    /// is judged by it.
+    pub fn set_access(&self, access: Access) {
+        self.inner.access.store(Arc::new(access));
+    }
+
     /// The nodes that are connected with this one, by name.
     pub fn peers(&self) -> Vec<NodeId> {
         let mut peers: Vec<_> = self.inner.table.nodes().into_iter().map(|(node, _)| node).collect();
@@ -278,6 +309,8 @@ impl Inner {
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
         topics: Arc<Topics>,
+        security: Arc<Security>,
+        access: Arc<ArcSwap<Access>>,
         address: Option<SocketAddr>,
         shutdown_timeout: std::time::Duration,
     ) -> Arc<Self> {
@@ -288,6 +321,8 @@ impl Inner {
             peers,
             table,
             topics,
+            security,
+            access,
             address,
             shutdown_timeout,
             groups: Mutex::default(),

@@ -8,10 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::cluster::coordinator::Names;
 use crate::cluster::directory::Candidate;
+use crate::config::{Access, Asked};
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId, NodeId};
@@ -19,11 +20,11 @@ use crate::node::topic::table::Topics;
 use crate::policy::budget::RetryBudget;
 use crate::policy::rendezvous::Key;
 use crate::port::{Inbox, Intake, Link, Links, Peer, WatchId, Watcher};
-use crate::proto::frame::Request;
+use crate::proto::frame::{Request, RequestHead};
 use crate::proto::watch::Watch;
 use crate::service::handle::{Remote, Routed, Target};
 use crate::service::host::{Host, Resident};
-use crate::service::message::{Message, WireMessage};
+use crate::service::message::{Message, Method, WireMessage};
 use crate::service::reroute::Refusals;
 use crate::time;
 
@@ -32,13 +33,21 @@ use crate::time;
 pub(crate) struct NodeInbox {
     pub(crate) host: Arc<Host>,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) access: Arc<ArcSwap<Access>>,
 }
 
 impl Inbox for NodeInbox {
     fn request(&self, link: &Arc<Link>, request: Request) -> Intake {
         let head = &request.head;
-        let resident = self.host.resident(head.instance);
-        if let Some(deliver) = resident.and_then(|resident| resident.deliver) {
+        if let Some(Resident { core, deliver: Some(deliver), .. }) = self.host.resident(head.instance) {
+            let access = self.access.load();
+            if !access.is_unlimited() {
+                let method = core.methods().iter().find(|method| method.id().name == head.method.name);
+                let asked = method.map_or(Asked::Unknown, |method| Asked::Method(method.name()));
+                if !access.allows(link.peer().node.as_str(), core.service(), asked) {
+                    return self.deny(link, head, core.service(), method);
+                }
+            }
             // A message that is not taken in is dropped here, and its arguments' `Drop` is the user's and may panic: that is
             // one request's matter, whose caller has its answer, and not the connection's.
             let deliver = || deliver.deliver(link, request, time::now());
@@ -48,6 +57,9 @@ impl Inbox for NodeInbox {
             });
         }
         if let Some(hub) = self.topics.hub(head.instance) {
+            if !self.access.load().allows(link.peer().node.as_str(), hub.name(), Asked::Any) {
+                return self.deny(link, head, hub.name(), None);
+            }
             hub.arrive(link, request);
             return Intake::Done;
         }
@@ -67,7 +79,11 @@ impl Inbox for NodeInbox {
 
     fn watch(&self, link: &Arc<Link>, watch: Watch) {
         // What cannot be called over the network cannot be watched over it either.
-        let resident = self.host.resident(watch.instance).filter(|resident| resident.deliver.is_some());
+        let peer = link.peer().node.as_str();
+        let resident = self.host.resident(watch.instance).filter(|resident| {
+            let service = resident.core.service();
+            resident.deliver.is_some() && self.access.load().allows(peer, service, Asked::Any)
+        });
         let watched = match (resident, watch.linked) {
             (None, _) => Err(StopReason::Gone),
             (Some(resident), None) => resident.core.watchers().add(watcher(link), WatchId(watch.id)),
@@ -92,6 +108,23 @@ impl Inbox for NodeInbox {
                 core.watchers().remove(&watcher, id);
             }
         }
+    }
+}
+
+impl NodeInbox {
+    /// Answers what the peer may not do here.
+    fn deny(&self, link: &Link, head: &RequestHead, service: &str, method: Option<&Method>) -> Intake {
+        let handler = match method {
+            Some(method) => format!("{service}.{}", method.name()),
+            None => service.to_owned(),
+        };
+        if head.wants_reply {
+            let (node, peer) = (&self.host.node, &link.peer().node);
+            let detail = format!("node {node} does not allow {handler:?} to node {peer}");
+            link.fail(head.id, &CallError::Denied(detail.into()));
+        }
+        self.host.dead_letter(handler, head.wants_reply, DeadLetterReason::Denied);
+        Intake::Done
     }
 }
 

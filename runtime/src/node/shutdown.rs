@@ -60,7 +60,7 @@ impl Node {
     /// # #[service] impl Counter { pub fn total(&self) -> u64 { 0 } }
     /// #[tokio::main]
     /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    ///     let node = Node::builder("a").listen("127.0.0.1:7001").start().await?;
+    ///     let node = Node::builder("a").secret(Secret::from_file("cluster.key")?).listen("127.0.0.1:7001").start().await?;
     ///     node.service("counter", Counter::default).start().await?;
     ///     node.run_until_signal().await?;
     ///     Ok(())

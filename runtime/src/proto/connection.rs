@@ -199,6 +199,15 @@ impl Connection {
         }
     }
 
+    /// The stream was not secure after all: the other end does not accept this node's certificate, or bytes were changed on
+    /// the way.
+    pub(crate) fn handle_insecure(&mut self, now: Instant, error: String) {
+        match self.state {
+            State::Handshake { .. } => self.end(CloseReason::Insecure(error)),
+            State::Established(_) | State::Closed => self.handle_end(now, Some(error)),
+        }
+    }
+
     /// Answers [`Event::Admit`]. Does nothing if the connection no longer waits for it.
     pub(crate) fn admit(&mut self, now: Instant, decision: Result<(), Refuse>) {
         if !matches!(self.state, State::Handshake { phase: Phase::Admission(_), .. }) {

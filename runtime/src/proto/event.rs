@@ -143,6 +143,8 @@ pub(crate) enum CloseReason {
         /// Why.
         refuse: Refuse,
     },
+    /// There is no secure stream to the other end: it speaks no TLS, or one end does not accept the other's certificate.
+    Insecure(String),
     /// Nothing has come for so long.
     Silent(Duration),
     /// The handshake was not done in time.
@@ -156,7 +158,7 @@ pub(crate) enum CloseReason {
 impl CloseReason {
     /// Whether one side has refused the other.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        matches!(self, Self::Refused { .. } | Self::Insecure(_))
     }
 }
 
@@ -169,6 +171,7 @@ impl fmt::Display for CloseReason {
             Self::Refused { by_peer: true, refuse } => {
                 write!(f, "refused by the peer, in its words: {refuse}")
             }
+            Self::Insecure(text) => write!(f, "no secure connection: {}", OneLine(text)),
             Self::Silent(time) => write!(f, "nothing came from the peer for {time:?}"),
             Self::HandshakeTimeout => f.write_str("the handshake was not done in time"),
             Self::Protocol(text) => write!(f, "protocol error: {text}"),

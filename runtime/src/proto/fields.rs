@@ -19,6 +19,9 @@ pub(crate) enum FrameError {
         /// The limit.
         limit: usize,
     },
+    /// It begins as TLS does. Such a length is above every limit.
+    #[error("the peer speaks TLS, and this node does not")]
+    Tls,
     /// The length is zero, so that not even a kind follows.
     #[error("frame of 0 bytes, a kind was expected")]
     Empty,

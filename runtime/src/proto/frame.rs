@@ -346,13 +346,20 @@ pub(crate) fn parse(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>
     }
 }
 
+/// How a TLS record begins, of a handshake or of its end, up to the high byte of its length, which is little.
+const TLS_HANDSHAKE: &[u8; LENGTH] = &[0x16, 3, 1, 0];
+const TLS_ALERT: &[u8; LENGTH] = &[0x15, 3, 3, 0];
+
 /// Where the first frame in `buffer` ends, once it is all there.
 #[inline]
 fn next_end(buffer: &mut BytesMut, limit: usize) -> Result<Option<usize>, FrameError> {
     let Some(length) = buffer.first_chunk::<LENGTH>() else { return Ok(None) };
     let size = u32::from_le_bytes(*length) as usize;
     if size > limit {
-        return Err(FrameError::TooLarge { size, limit });
+        return Err(match length {
+            TLS_HANDSHAKE | TLS_ALERT => FrameError::Tls,
+            _ => FrameError::TooLarge { size, limit },
+        });
     }
     if size == 0 {
         return Err(FrameError::Empty);

@@ -101,6 +101,7 @@ impl AwaitWelcome {
         let (version, features, dial) = (self.version, self.features, self.dial);
         let max_frame = max_frame as usize;
         let peer = PeerIdentity { node, incarnation, listen, version, features, max_frame, dial };
+        check_certificate(config, &peer)?;
         check_name_differs(config, &peer)?;
         Ok(peer)
     }
@@ -166,11 +167,12 @@ impl AwaitProof {
         config: &ConnectionConfig,
         proof: Proof,
     ) -> Result<AwaitAdmission, Refuse> {
-        self.transcript.verify(config.secret.as_ref(), DIALLER, proof.mac)?;
+        let secret = self.transcript.proven_by(config.secret.as_ref(), proof.mac)?;
         // Only now: a stranger may not find out nodes' names by trying.
+        check_certificate(config, &self.peer)?;
         check_name_differs(config, &self.peer)?;
         self.transcript.add(&Frame::Proof(proof));
-        Ok(AwaitAdmission { transcript: self.transcript, peer: self.peer })
+        Ok(AwaitAdmission { transcript: self.transcript, secret, peer: self.peer })
     }
 }
 
@@ -178,6 +180,8 @@ impl AwaitProof {
 #[derive(Debug)]
 pub(crate) struct AwaitAdmission {
     transcript: Transcript,
+    /// The one that the dialler has, which the acceptor's own proof is made with.
+    secret: Option<Secret>,
     peer: PeerIdentity,
 }
 
@@ -197,7 +201,7 @@ impl AwaitAdmission {
             mac: NO_MAC,
         };
         self.transcript.add(&Frame::Welcome(Box::new(welcome.clone())));
-        welcome.mac = self.transcript.mac(config.secret.as_ref(), ACCEPTOR);
+        welcome.mac = self.transcript.mac(self.secret.as_ref(), ACCEPTOR);
         (self.peer, Frame::Welcome(Box::new(welcome)))
     }
 }
@@ -216,6 +220,13 @@ impl Transcript {
             Some(secret) => self.keyed(secret, role).finalize().into_bytes().into(),
             None => NO_MAC,
         }
+    }
+
+    /// The secret by which a dialler has proven itself: one of those that are accepted.
+    fn proven_by(&self, accepted: Option<&Secret>, mac: [u8; 32]) -> Result<Option<Secret>, Refuse> {
+        let Some(accepted) = accepted else { return Ok(None) };
+        let proven = accepted.each().find(|secret| self.verify(Some(secret), DIALLER, mac).is_ok());
+        proven.map(Some).ok_or_else(|| RefuseReason::Secret.into())
     }
 
     fn verify(&self, secret: Option<&Secret>, role: &[u8], mac: [u8; 32]) -> Result<(), Refuse> {
@@ -249,6 +260,12 @@ fn check_secret_on_both(own: bool, peer: bool) -> Result<(), Refuse> {
         (false, true) => Err(Refuse::new(RefuseReason::Secret, "the peer has one, this node has none")),
         _ => Ok(()),
     }
+}
+
+/// Whether the peer may have its name, by its certificate.
+fn check_certificate(config: &ConnectionConfig, peer: &PeerIdentity) -> Result<(), Refuse> {
+    let Some(certificate) = &config.certificate else { return Ok(()) };
+    certificate.check(&peer.node).map_err(|detail| Refuse::new(RefuseReason::Certificate, detail))
 }
 
 fn check_name_differs(config: &ConnectionConfig, peer: &PeerIdentity) -> Result<(), Refuse> {

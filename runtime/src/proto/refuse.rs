@@ -58,6 +58,8 @@ pub(crate) enum RefuseReason {
     TooBusy,
     /// The node is going down.
     ShuttingDown,
+    /// The certificate is not for the node that the peer says it is.
+    Certificate,
     /// A reason of a later version.
     Unknown(u8),
 }
@@ -75,6 +77,7 @@ impl RefuseReason {
             Self::NameTaken => 7,
             Self::TooBusy => 8,
             Self::ShuttingDown => 9,
+            Self::Certificate => 10,
             Self::Unknown(code) => code,
         }
     }
@@ -91,6 +94,7 @@ impl RefuseReason {
             7 => Self::NameTaken,
             8 => Self::TooBusy,
             9 => Self::ShuttingDown,
+            10 => Self::Certificate,
             unknown => Self::Unknown(unknown),
         }
     }
@@ -108,6 +112,7 @@ impl fmt::Display for RefuseReason {
             Self::NameTaken => "node name is taken",
             Self::TooBusy => "too many connections",
             Self::ShuttingDown => "shutting down",
+            Self::Certificate => "wrong certificate",
             Self::Unknown(code) => return write!(f, "unknown reason {code}"),
         })
     }

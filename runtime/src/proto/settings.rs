@@ -2,8 +2,10 @@
 //!
 //! Invariant: plain values.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Limits, Secret};
@@ -19,6 +21,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) identity: Identity,
     /// What the cluster's nodes share, if they do.
     pub(crate) secret: Option<Secret>,
+    /// What the peer has shown before the first frame, if the stream is one of TLS.
+    pub(crate) certificate: Option<Arc<dyn Certificate>>,
     /// The protocol versions that this node speaks; [`VERSIONS`] outside tests.
     pub(crate) versions: RangeInclusive<u16>,
     /// The features that this node has, a bit each; [`FEATURES`] outside tests.
@@ -43,6 +47,7 @@ impl ConnectionConfig {
         Self {
             identity,
             secret,
+            certificate: None,
             versions: VERSIONS,
             features: FEATURES,
             handshake_timeout: Duration::from_secs(5),
@@ -64,6 +69,12 @@ impl ConnectionConfig {
         let instance = Amount { messages: credit_messages as u64, bytes: credit_bytes as u64 };
         Window { instance, pieces: pieces as u64 }
     }
+}
+
+/// A peer's certificate, which the cluster's authority has signed.
+pub(crate) trait Certificate: fmt::Debug + Send + Sync {
+    /// Whether it is for that node; else says for whom it is.
+    fn check(&self, node: &NodeId) -> Result<(), String>;
 }
 
 /// Who a node is.

@@ -172,8 +172,10 @@ impl Cluster {
 
     async fn start_node(&self, index: usize, nodes: usize) -> Node {
         let host = self.network.host(&name(index));
-        let mut builder =
-            Node::builder(name(index)).transport(Arc::new(host)).listen(format!("0.0.0.0:{PORT}"));
+        let mut builder = Node::builder(name(index))
+            .insecure_without_secret()
+            .transport(Arc::new(host))
+            .listen(format!("0.0.0.0:{PORT}"));
         for other in (0..nodes).filter(|&other| other != index) {
             builder = builder.seed(format!("{}:{PORT}", name(other)));
         }

@@ -25,7 +25,7 @@ async fn server(listen: &str) -> (Process, String) {
 }
 
 fn client_of(address: &str) -> NodeBuilder {
-    Node::builder("test").cluster("simpledb").seed(address)
+    Node::builder("test").insecure_without_secret().cluster("simpledb").seed(address)
 }
 
 async fn store(node: &Node) -> StoreHandle {

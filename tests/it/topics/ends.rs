@@ -68,8 +68,13 @@ async fn a_subscription_that_is_not_waited_for_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_many_come_and_go_on_many_threads_the_last_state_counts() {
-    let a = Node::builder("a").listen("127.0.0.1:0").start().await.unwrap();
-    let b = Node::builder("b").seed(a.address().unwrap().to_string()).start().await.unwrap();
+    let a = Node::builder("a").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
+    let b = Node::builder("b")
+        .insecure_without_secret()
+        .seed(a.address().unwrap().to_string())
+        .start()
+        .await
+        .unwrap();
     has_peers(&a, 1).await;
     let publisher = chat::<u64>(&a);
     for _ in 0..20 {

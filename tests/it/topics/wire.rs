@@ -13,7 +13,7 @@ fn subscribes(item: &str, instance: u64) -> Vec<u8> {
 
 /// A node, and a peer by hand that the node knows as a subscriber.
 async fn scene(item: &str) -> (Node, Raw) {
-    let node = Node::builder("a").listen("127.0.0.1:0").start().await.unwrap();
+    let node = Node::builder("a").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
     let mut raw = Raw::join(&node, &Hello::default()).await;
     raw.write(&subscribes(item, 77)).await;
     let known = async {

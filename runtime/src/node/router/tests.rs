@@ -47,10 +47,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let there = Node::builder("there").listen("127.0.0.1:0").start().await.unwrap();
+        let there =
+            Node::builder("there").insecure_without_secret().listen("127.0.0.1:0").start().await.unwrap();
         there.service("target", Target::default).instances(2).start().await.unwrap();
         let address = there.address().unwrap().to_string();
-        let here = Node::builder("here").seed(address).start().await.unwrap();
+        let here = Node::builder("here").insecure_without_secret().seed(address).start().await.unwrap();
         soon(TargetHandle::lookup(&here, "target")).await.unwrap().touch().await.unwrap();
         let candidates = here.inner().names.current();
         let instances: Vec<_> = candidates.candidates("target").iter().map(|c| c.address.clone()).collect();

@@ -174,6 +174,10 @@ impl<T> Fanout<T> {
 }
 
 impl<T: TopicItem> Hub for Fanout<T> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn arrive(&self, link: &Arc<Link>, request: Request) {
         let Request { head, payload } = request;
         let is_item = head.method == item_method(type_name::<T>()) && !head.wants_reply;

@@ -14,6 +14,9 @@ use crate::proto::frame::Request;
 
 /// Where the items of one topic arrive from other nodes.
 pub(crate) trait Hub: Send + Sync {
+    /// `topic/` and the topic's name.
+    fn name(&self) -> &str;
+
     /// Takes one item in. It never waits.
     fn arrive(&self, link: &Arc<Link>, request: Request);
 }

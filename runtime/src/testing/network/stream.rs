@@ -54,7 +54,12 @@ impl Drop for MemoryListener {
 /// One end of a new connection.
 pub(super) fn stream(shared: &Arc<Shared>, joined: &Joined, side: Side) -> Stream {
     let seat = || Seat { shared: shared.clone(), connection: joined.connection, side, timer: None };
-    Stream { reader: Box::new(Reader(seat())), writer: Box::new(Writer(seat())), peer: joined.peer.into() }
+    Stream {
+        reader: Box::new(Reader(seat())),
+        writer: Box::new(Writer(seat())),
+        peer: joined.peer.into(),
+        certificate: None,
+    }
 }
 
 struct Reader(Seat);
