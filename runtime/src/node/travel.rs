@@ -177,10 +177,10 @@ mod tests {
 
     fn check(to: To, hex: &str) {
         let mut out = BytesMut::new();
-        Encoder::new(&mut out, usize::MAX).put(&Travelling { interface: "Db".into(), to }).unwrap();
+        Encoder::new(&mut out, usize::MAX).put(&Travelling { interface: "db".into(), to }).unwrap();
         let written: Vec<String> = out.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(written.concat(), hex.replace(' ', ""));
-        assert_eq!(codec::decode::<Travelling>(&out).unwrap().interface, "Db");
+        assert_eq!(codec::decode::<Travelling>(&out).unwrap().interface, "db");
     }
 
     /// Typed by hand from the written specification.
@@ -190,11 +190,11 @@ mod tests {
         let address = Address { node: node.clone(), incarnation: Incarnation(1), instance: InstanceId(2) };
         let at = Some("10.0.0.2:7000".parse().unwrap());
         let to = To::Instance { address: address.clone(), name: Some("db".into()), at };
-        check(to, "02 4462 00 01 6e 01 02 01 02 6462 01 00 0a000002 fb 581b");
+        check(to, "02 6462 00 01 6e 01 02 01 02 6462 01 00 0a000002 fb 581b");
         let at = Some("[2001:db8::1]:80".parse().unwrap());
         let to = To::Instance { address, name: None, at };
-        check(to, "02 4462 00 01 6e 01 02 00 01 01 20010db8000000000000000000000001 50");
+        check(to, "02 6462 00 01 6e 01 02 00 01 01 20010db8000000000000000000000001 50");
         let to = To::Name { name: "db".into(), only_on: Some(node), key: Some(300) };
-        check(to, "02 4462 01 02 6462 01 01 6e 01 fb 2c01");
+        check(to, "02 6462 01 02 6462 01 01 6e 01 fb 2c01");
     }
 }
