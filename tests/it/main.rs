@@ -30,6 +30,7 @@ mod raw;
 mod reconnecting;
 mod remote;
 mod rerouting;
+mod revisions;
 mod streaming;
 mod stuck;
 mod supervision;
