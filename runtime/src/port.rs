@@ -268,6 +268,11 @@ impl Link {
         self.has_flow
     }
 
+    /// Whether messages may hold streams.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.has_streams
+    }
+
     /// The longest frame that is written whole, in bytes.
     fn whole(&self) -> usize {
         if self.has_flow { PIECE.min(self.limit) } else { self.limit }

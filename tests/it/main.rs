@@ -30,6 +30,7 @@ mod raw;
 mod reconnecting;
 mod remote;
 mod rerouting;
+mod revisions;
 mod security;
 mod streaming;
 mod stuck;

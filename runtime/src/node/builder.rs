@@ -27,7 +27,7 @@ use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::port::Spawn;
 use crate::proto::codec::LARGE;
-use crate::proto::settings::{ConnectionConfig, Identity};
+use crate::proto::settings::{ConnectionConfig, FEATURES, Identity};
 use crate::service::host::Host;
 use crate::time;
 
@@ -63,6 +63,7 @@ pub struct NodeBuilder {
     max_message: usize,
     limits: Limits,
     transport: Arc<dyn Transport>,
+    features: u64,
 }
 
 impl NodeBuilder {
@@ -85,6 +86,7 @@ impl NodeBuilder {
             max_message: 64 * 1024 * 1024,
             limits: Limits::default(),
             transport: Arc::new(Tcp),
+            features: FEATURES,
         }
     }
 
@@ -187,6 +189,13 @@ impl NodeBuilder {
         self
     }
 
+    /// The features of the wire that the node has, a bit each.
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "an older node is for tests"))]
+    pub(crate) fn features(mut self, features: u64) -> Self {
+        self.features = features;
+        self
+    }
+
     /// Starts the node. It listens when this returns; its seeds are connected to as they answer.
     ///
     /// # Errors
@@ -242,6 +251,7 @@ impl NodeBuilder {
         config.heartbeat = self.heartbeat;
         config.silence = self.silence;
         config.limits = self.limits;
+        config.features = self.features;
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
         let wiring =
             Wiring { transport: self.transport, config, security: Arc::clone(&security), surroundings };

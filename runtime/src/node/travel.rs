@@ -166,3 +166,35 @@ pub(super) fn lead_to<M: WireMessage>(
     let links = Arc::clone(&inner.table) as Arc<dyn Links>;
     Handle::new(Target::Remote(Arc::new(Remote::new(address, name, at, Arc::clone(host), links))))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::id::{Incarnation, InstanceId};
+    use crate::proto::codec::{self, Encoder};
+
+    fn check(to: To, hex: &str) {
+        let mut out = BytesMut::new();
+        Encoder::new(&mut out, usize::MAX).put(&Travelling { interface: "db".into(), to }).unwrap();
+        let written: Vec<String> = out.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written.concat(), hex.replace(' ', ""));
+        assert_eq!(codec::decode::<Travelling>(&out).unwrap().interface, "db");
+    }
+
+    /// Typed by hand from the written specification.
+    #[test]
+    fn a_handle_has_its_published_bytes() {
+        let node = NodeId::new("n").unwrap();
+        let address = Address { node: node.clone(), incarnation: Incarnation(1), instance: InstanceId(2) };
+        let at = Some("10.0.0.2:7000".parse().unwrap());
+        let to = To::Instance { address: address.clone(), name: Some("db".into()), at };
+        check(to, "02 6462 00 01 6e 01 02 01 02 6462 01 00 0a000002 fb 581b");
+        let at = Some("[2001:db8::1]:80".parse().unwrap());
+        let to = To::Instance { address, name: None, at };
+        check(to, "02 6462 00 01 6e 01 02 00 01 01 20010db8000000000000000000000001 50");
+        let to = To::Name { name: "db".into(), only_on: Some(node), key: Some(300) };
+        check(to, "02 6462 01 02 6462 01 01 6e 01 fb 2c01");
+    }
+}

@@ -76,7 +76,7 @@ pub(crate) enum Frame {
         /// Why it ended.
         reason: StopReason,
     },
-    /// How much the sender takes ahead: the first frame of each side where both have the feature `flow`.
+    /// How much the sender takes ahead: the first frame of each side where both have the feature `FLOW`.
     Window(Window),
     /// The receiver may send to an instance up to these totals.
     Credit {
@@ -524,7 +524,7 @@ pub(super) const LENGTH: usize = 4;
 /// How much is reserved at once for a frame, or a long message, of which less has arrived.
 pub(super) const RESERVE: usize = 64 * 1024;
 
-/// The longest frame that is written whole where both sides have the feature `pieces`, without its length, in bytes.
+/// The longest frame that is written whole where both sides have the feature `FLOW`, without its length, in bytes.
 pub(crate) const PIECE: usize = 64 * 1024;
 
 /// The frame limit until a connection is established, in bytes: no stranger needs more.

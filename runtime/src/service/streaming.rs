@@ -279,6 +279,10 @@ impl<'de, T: Wire> Deserialize<'de> for Streaming<T> {
         let Some((host, link)) = ambient::source() else {
             return Err(D::Error::custom("a stream is read in a message between nodes, and nowhere else"));
         };
+        if !link.has_streams() {
+            // Nothing may be said to that peer about a stream.
+            return Err(D::Error::custom("a stream is read in a message from a node that has streams too"));
+        }
         let items = link.read_stream(stream);
         let read = Read { link, host, stream, items, decode: |payload| Decoder::new(payload).only() };
         Ok(Self { place: Arc::new(Mutex::new(Place::Read(read))) })

@@ -31,7 +31,9 @@
 
 mod cluster;
 mod network;
+mod revisions;
 mod usage;
 
 pub use cluster::Cluster;
+pub use revisions::first_revision;
 pub use usage::{Usage, usage};

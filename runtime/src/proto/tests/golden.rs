@@ -9,19 +9,22 @@ use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
-    Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
-    RequestHead, Welcome, Window, parse,
+    Challenge, Frame, FrameError, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason,
+    Request, RequestHead, Welcome, Window, parse,
 };
 use crate::proto::pieces::PieceHead;
 use crate::proto::watch::Watch;
 
+/// The bytes of digits with spaces between.
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
+    let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
 /// The frame has these bytes, and these bytes are the frame.
 fn check(frame: &Frame, hex: &str) {
-    let digits: Vec<u8> = hex.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect();
+    let bytes = bytes(hex);
     let mut out = BytesMut::new();
     frame.encode(&mut out);
     assert_eq!(format!("{:02x?}", &out[..]), format!("{bytes:02x?}"), "the bytes of {frame:?}");
@@ -37,6 +40,41 @@ fn node(name: &str) -> NodeId {
 fn link() -> ChainLink {
     let address = Address { node: node("n"), incarnation: Incarnation(9), instance: InstanceId(2) };
     ChainLink { address, handler: "a.b".into(), exclusive: true }
+}
+
+/// The frames of the document's last section: what stands in front of two spaces, in one line or in several.
+fn published() -> Vec<Vec<u8>> {
+    let section = include_str!("../../../PROTOCOL.md").split("\n## Bytes\n").nth(1).unwrap();
+    let dump = section.split("```").nth(1).unwrap().trim_start_matches("text");
+    let mut frames: Vec<String> = Vec::new();
+    for line in dump.lines().filter(|line| !line.is_empty()) {
+        let (is_first, bytes) = (!line.starts_with(' '), line.trim_start().split("  ").next().unwrap());
+        if is_first {
+            frames.push(String::new());
+        }
+        frames.last_mut().unwrap().push_str(bytes);
+    }
+    frames.iter().map(|frame| bytes(frame)).collect()
+}
+
+#[test]
+fn the_documents_bytes_are_frames_and_every_kind_is_among_them() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for frame in published() {
+        let mut buffer = BytesMut::from(&frame[..]);
+        let parsed = parse(&mut buffer, 4096).unwrap().unwrap();
+        assert!(buffer.is_empty(), "{frame:02x?}");
+        let mut out = BytesMut::new();
+        parsed.encode(&mut out);
+        assert_eq!(out, frame, "the bytes of {parsed:?}");
+        kinds.insert(frame[4]);
+    }
+    let all = (0..=255).filter(|kind| {
+        // A known kind without its fields is short, or is a frame; an unknown one is an error or is skipped.
+        let mut buffer = BytesMut::from(&[1, 0, 0, 0, *kind][..]);
+        !matches!(parse(&mut buffer, 4096), Err(FrameError::UnknownKind(_)) | Ok(None))
+    });
+    assert!(all.eq(kinds));
 }
 
 #[test]
