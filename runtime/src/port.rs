@@ -13,7 +13,7 @@ mod watches;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use crate::proto::settings::{FLOW, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
-use streams::Streams;
+use streams::{Numbers, Streams};
 use watches::Watches;
 
 pub(crate) use accounts::Place;
@@ -168,7 +168,7 @@ pub(crate) struct Link {
     me: Weak<Self>,
     spawn: Spawn,
     /// For the streams that this side makes.
-    stream_numbers: Arc<AtomicU64>,
+    stream_numbers: Arc<Numbers>,
     state: Mutex<State>,
     /// The driver has something to do: it may write, or the link was closed.
     data: Notify,
@@ -223,13 +223,14 @@ impl State {
 impl Link {
     /// `spawn` makes tasks that belong to the node.
     pub(crate) fn new(peer: &PeerIdentity, limits: Limits, spawn: Spawn) -> Arc<Self> {
+        let numbers = Numbers::new(limits.streams);
         let state = State {
             lanes: Lanes::new(peer.max_frame),
             in_flight: InFlight::new(limits.requests),
             inbound: Inbound::new(limits.requests),
             watches: Watches::default(),
             accounts: Accounts::new(peer.features & FLOW != 0),
-            streams: Streams::default(),
+            streams: Streams::new(Arc::clone(&numbers)),
             is_idle: true,
             is_room_awaited: Awaited::default(),
             released: Vec::new(),
@@ -247,7 +248,7 @@ impl Link {
             limits,
             me: Weak::clone(me),
             spawn,
-            stream_numbers: Arc::new(AtomicU64::new(1)),
+            stream_numbers: numbers,
             state: Mutex::new(state),
             data: Notify::new(),
             open: AtomicBool::new(true),

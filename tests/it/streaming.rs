@@ -451,6 +451,24 @@ async fn more_streams_than_may_be_are_refused_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_streams_than_may_be_made_for_a_node_are_refused_by_name() {
+    let scene = Scene::new().await;
+    let handle = &scene.handles[1];
+    let mut streams = vec![];
+    for _ in 0..64 {
+        streams.push(handle.count(1_000_000).await.unwrap());
+    }
+    let error = handle.count(1).await.unwrap_err();
+    assert!(
+        matches!(&error, CallError::BadReply(text) if text.as_str().contains("limits.streams")),
+        "{error:?}"
+    );
+    streams.clear();
+    settle().await;
+    assert_eq!(handle.count(1).await.unwrap().next().await, Some(Ok(0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_stops_nobody_else() {
     let scene = Scene::new().await;
     let handle = &scene.handles[1];

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -32,10 +32,38 @@ pub(crate) trait Source: Send {
 /// A stream that was written into a message which is not handed over yet.
 pub(super) type Given = (StreamId, Box<dyn Source>);
 
+/// What whoever writes a message has to know of the streams that its connection makes.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    next: AtomicU64,
+    /// How many are made now.
+    made: AtomicUsize,
+    most: usize,
+}
+
+impl Numbers {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { next: AtomicU64::new(1), made: AtomicUsize::new(0), most })
+    }
+}
+
+/// Why a stream is not written into a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotGiven {
+    /// No message is being written, or one whose receiver has no streams.
+    #[error(
+        "a stream is written into a call, a send or a reply to a node that has streams too, and nowhere else"
+    )]
+    Elsewhere,
+    /// There are as many as may be.
+    #[error("as many streams are made for that node as `limits.streams` allows")]
+    Full,
+}
+
 thread_local! {
     /// The numbers of the connection for which this thread has written last. Kept, so that the next message costs a
     /// comparison.
-    static NUMBERS: RefCell<Arc<AtomicU64>> = RefCell::new(Arc::default());
+    static NUMBERS: RefCell<Arc<Numbers>> = RefCell::new(Arc::default());
     /// Whether it writes for it now.
     static WRITES: Cell<bool> = const { Cell::new(false) };
     /// The streams in the message that is being written.
@@ -44,7 +72,7 @@ thread_local! {
 
 /// Runs `f`, which writes a message for a connection. Gives the streams in it.
 #[inline]
-pub(super) fn writing<T>(numbers: &Arc<AtomicU64>, f: impl FnOnce() -> T) -> (T, Vec<Given>) {
+pub(super) fn writing<T>(numbers: &Arc<Numbers>, f: impl FnOnce() -> T) -> (T, Vec<Given>) {
     /// Puts it back as it was, also in an unwind.
     struct Leave(bool);
     impl Drop for Leave {
@@ -68,20 +96,28 @@ pub(super) fn writing<T>(numbers: &Arc<AtomicU64>, f: impl FnOnce() -> T) -> (T,
     (result, given)
 }
 
-/// Writes a stream into the message that this thread writes: gives its number. `None` if it writes none for a connection.
-pub(crate) fn give(source: Box<dyn Source>) -> Option<StreamId> {
+/// Writes a stream into the message that this thread writes: gives its number.
+pub(crate) fn give(source: Box<dyn Source>) -> Result<StreamId, NotGiven> {
     if !WRITES.get() {
-        return None;
+        return Err(NotGiven::Elsewhere);
     }
-    let stream = StreamId(NUMBERS.with_borrow(|numbers| numbers.fetch_add(1, Ordering::Relaxed)));
-    GIVEN.with_borrow_mut(|given| given.push((stream, source)));
-    Some(stream)
+    GIVEN.with_borrow_mut(|given| {
+        NUMBERS.with_borrow(|numbers| {
+            if numbers.made.load(Ordering::Relaxed) + given.len() >= numbers.most {
+                return Err(NotGiven::Full);
+            }
+            let stream = StreamId(numbers.next.fetch_add(1, Ordering::Relaxed));
+            given.push((stream, source));
+            Ok(stream)
+        })
+    })
 }
 
 /// The streams of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     makers: BTreeMap<StreamId, Maker>,
+    numbers: Arc<Numbers>,
     /// An ordered tree, because its keys are the peer's to choose.
     readers: BTreeMap<StreamId, Reader>,
     /// Makers that wait for room on the connection.
@@ -170,12 +206,28 @@ impl Items {
 pub(crate) struct Unread;
 
 impl Streams {
+    pub(super) fn new(numbers: Arc<Numbers>) -> Self {
+        Self { numbers, ..Self::default() }
+    }
+
     /// Notes the streams in a message that is handed over.
     pub(super) fn add(&mut self, given: &[Given]) {
         for (stream, _) in given {
             let account = Account::new(Amount::default());
             self.makers.insert(*stream, Maker { account, waker: None });
         }
+        self.count();
+    }
+
+    fn remove_maker(&mut self, stream: StreamId) -> Option<Maker> {
+        let removed = self.makers.remove(&stream);
+        self.count();
+        removed
+    }
+
+    /// Tells those who write messages how many are made. Another thread may write one meanwhile: then there are a few more.
+    fn count(&self) {
+        self.numbers.made.store(self.makers.len(), Ordering::Relaxed);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -268,7 +320,7 @@ impl Link {
     /// The stream has ended: its reader is told, behind the items, if it reads still.
     pub(crate) fn end_stream(&self, stream: StreamId, error: Option<CallError>) {
         let mut state = self.state();
-        if state.streams.makers.remove(&stream).is_some() && self.is_open() {
+        if state.streams.remove_maker(stream).is_some() && self.is_open() {
             state.lanes.put_behind_items(stream, &Frame::StreamEnd { stream, error });
             self.added(state);
         }
@@ -292,7 +344,7 @@ impl Link {
     /// Nobody reads the stream any more.
     pub(crate) fn stream_stop(&self, stream: StreamId) {
         let mut state = self.state();
-        let stopped = state.streams.makers.remove(&stream);
+        let stopped = state.streams.remove_maker(stream);
         state.lanes.drop_stream(stream);
         drop(state);
         stopped.and_then(|maker| maker.waker).into_iter().for_each(Waker::wake);
@@ -397,7 +449,7 @@ pub(super) struct Ended {
 impl Streams {
     /// Nothing more is made and nothing more comes.
     pub(super) fn close(&mut self) -> Ended {
-        let Self { makers, readers, wait_for_room } = std::mem::take(self);
+        let Self { makers, readers, wait_for_room, .. } = std::mem::take(self);
         let makers = makers.into_values().filter_map(|maker| maker.waker).chain(wait_for_room);
         Ended {
             makers: makers.collect(),

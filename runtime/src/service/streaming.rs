@@ -264,11 +264,7 @@ fn lock<T>(place: &Mutex<Place<T>>) -> MutexGuard<'_, Place<T>> {
 impl<T: Wire> Serialize for Streaming<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let sending = Sending { place: Arc::clone(&self.place) };
-        let Some(stream) = port::give(Box::new(sending)) else {
-            return Err(S::Error::custom(
-                "a stream is written into a call, a send or a reply to a node that has streams too, and nowhere else",
-            ));
-        };
+        let stream = port::give(Box::new(sending)).map_err(S::Error::custom)?;
         stream.0.serialize(serializer)
     }
 }
