@@ -56,6 +56,9 @@ mod cluster;
 mod config;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod net;
 mod node;

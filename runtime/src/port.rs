@@ -303,6 +303,16 @@ impl fmt::Debug for Link {
     }
 }
 
+/// For who holds it to its bounds.
+#[cfg(any(test, fuzzing))]
+impl Link {
+    /// The requests, the watches and the streams that the peer has opened and that are open, and the bytes that wait for it.
+    pub(crate) fn kept(&self) -> [usize; 4] {
+        let state = self.state();
+        [state.inbound.len(), state.watches.of_peer(), state.streams.read(), state.lanes.len()]
+    }
+}
+
 fn unsendable(error: PutError) -> CallError {
     match error {
         PutError::Codec(error) => CallError::Codec(error.to_string().into()),

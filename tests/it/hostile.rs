@@ -4,14 +4,19 @@
 //! not meant for.
 #![allow(clippy::disallowed_methods, reason = "a test outside the runtime has its own clock")]
 
+mod bystander;
+mod flow;
 mod requests;
+mod silence;
+mod strangers;
+mod streams;
 mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use skyhold::prelude::*;
-use skyhold::{Event, Events};
+use skyhold::{Call, Event, Events, Limits};
 use tokio::sync::Semaphore;
 
 use crate::raw::{Fields, Frame, Hello, Raw, Reader, has_peers, kind, soon};
@@ -31,6 +36,33 @@ impl Target {
     pub async fn wait(&mut self) -> u64 {
         self.gate.acquire().await.unwrap().forget();
         1
+    }
+
+    pub fn blob(&self, length: usize) -> Vec<u8> {
+        vec![0; length]
+    }
+
+    /// Reads nothing before the gate is open.
+    pub async fn hold(&mut self, mut items: Streaming<u64>) -> u64 {
+        self.gate.acquire().await.unwrap().forget();
+        self.count(&mut items).await
+    }
+
+    /// Reads one of the two.
+    pub async fn first(&mut self, mut one: Streaming<u64>, other: Streaming<u64>) -> u64 {
+        drop(other);
+        self.count(&mut one).await
+    }
+}
+
+impl Target {
+    async fn count(&self, items: &mut Streaming<u64>) -> u64 {
+        let mut count = 0;
+        while let Some(Ok(_)) = items.next().await {
+            count += 1;
+            self.runs.fetch_add(1, Ordering::SeqCst);
+        }
+        count
     }
 }
 
@@ -60,19 +92,23 @@ const MAX_FRAME: usize = 2 * MAX_MESSAGE;
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(0, Limits::default()).await
+    }
+
+    /// With features of the peer.
+    async fn with(features: u64, limits: Limits) -> Self {
         let node = Node::builder("a")
             .insecure_without_secret()
             .listen("127.0.0.1:0")
             .max_message(MAX_MESSAGE)
-            .start()
-            .await
-            .unwrap();
+            .limits(limits);
+        let node = node.start().await.unwrap();
         let runs = Arc::new(AtomicU64::new(0));
         let gate = Arc::new(Semaphore::new(0));
         let (r, g) = (Arc::clone(&runs), Arc::clone(&gate));
         let factory = move || Target { runs: Arc::clone(&r), gate: Arc::clone(&g) };
         node.service("target", factory).start().await.unwrap();
-        let mut raw = Raw::join(&node, &Hello::default()).await;
+        let mut raw = Raw::join(&node, &Hello { features, ..Hello::default() }).await;
         let instance = first_instance(&raw.until(kind::NAMES).await);
         let (add, wait) = learn_methods(&node, &mut raw).await;
         Self { node, raw, runs, gate, instance, add, wait }
@@ -96,7 +132,8 @@ impl Scene {
     }
 
     /// Sends bytes that break the protocol, and checks that the node says goodbye, closes, and goes on with others.
-    async fn check_closes(mut self, bytes: &[u8], expected: &str) {
+    /// Gives the node.
+    async fn check_closes(mut self, bytes: &[u8], expected: &str) -> Node {
         let mut events = self.node.events();
         self.raw.write_what_is_taken(bytes).await;
         let told = self.raw.rest().await;
@@ -110,6 +147,7 @@ impl Scene {
         assert_eq!(self.runs.load(Ordering::SeqCst), 0, "a handler ran");
         let hello = Hello { node: "another".into(), ..Hello::default() };
         Raw::join(&self.node, &hello).await.is_served().await;
+        self.node
     }
 }
 
@@ -132,13 +170,17 @@ async fn learn_methods(node: &Node, raw: &mut Raw) -> ([u32; 2], [u32; 2]) {
     let entry = Fields::default().u8(1).u16(1).string("mine").string("target").u16(1).u64(1);
     raw.write(&entry.frame(kind::NAMES)).await;
     let mine = soon("the name", TargetHandle::lookup(node, "mine")).await.unwrap();
-    mine.add(5).send().await.unwrap();
-    mine.wait().send().await.unwrap();
-    let (add, arguments) = method(&raw.until(kind::REQUEST).await);
+    let (add, arguments) = learn(raw, mine.add(5)).await;
     assert_eq!(arguments, [5]);
-    let (wait, arguments) = method(&raw.until(kind::REQUEST).await);
+    let (wait, arguments) = learn(raw, mine.wait()).await;
     assert_eq!(arguments, [0; 0]);
     (add, wait)
+}
+
+/// The method's numbers and the arguments, as the node sends them to the peer by hand.
+async fn learn<R: Send + 'static>(raw: &mut Raw, call: Call<R, TargetMessage>) -> ([u32; 2], Vec<u8>) {
+    call.send().await.unwrap();
+    method(&raw.until(kind::REQUEST).await)
 }
 
 /// The method of a send, and its arguments.

@@ -12,7 +12,7 @@ const ROWS: [&[&str]; 7] = [
     &["service", "net"],
     &["cluster"],
     &["node"],
-    &["lib", "prelude", "testing", "__private"],
+    &["lib", "prelude", "testing", "fuzzing", "__private"],
 ];
 
 /// The lowest row, whose modules may know one another.

@@ -26,14 +26,29 @@ pub(crate) mod kind {
     pub(crate) const REPLY: u8 = 0x11;
     pub(crate) const FAILURE: u8 = 0x12;
     pub(crate) const CANCEL: u8 = 0x13;
+    pub(crate) const CREDIT: u8 = 0x14;
+    pub(crate) const GONE: u8 = 0x15;
+    pub(crate) const WINDOW: u8 = 0x16;
+    pub(crate) const PIECE: u8 = 0x17;
     pub(crate) const WATCH: u8 = 0x18;
     pub(crate) const UNWATCH: u8 = 0x19;
     pub(crate) const DOWN: u8 = 0x1A;
+    pub(crate) const TAKEN: u8 = 0x1B;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
+    pub(crate) const STREAM_CREDIT: u8 = 0x28;
+    pub(crate) const STREAM_ITEM: u8 = 0x29;
+    pub(crate) const STREAM_END: u8 = 0x2A;
+    pub(crate) const STREAM_STOP: u8 = 0x2B;
     pub(crate) const NAMES: u8 = 0x30;
     pub(crate) const MEMBERS: u8 = 0x31;
     pub(crate) const GOODBYE: u8 = 0x3F;
+}
+
+/// The features that a peer may have: credit and pieces, and streams besides.
+pub(crate) mod feature {
+    pub(crate) const FLOW: u64 = 1;
+    pub(crate) const ALL: u64 = 3;
 }
 
 /// The end of `future`, or a failed test.
@@ -170,6 +185,7 @@ pub(crate) struct Hello {
     pub(crate) max_frame: u32,
     pub(crate) nonce: [u8; 32],
     pub(crate) secret: Option<Vec<u8>>,
+    pub(crate) features: u64,
 }
 
 impl Default for Hello {
@@ -182,6 +198,7 @@ impl Default for Hello {
             max_frame: 1 << 20,
             nonce: [7; 32],
             secret: None,
+            features: 0,
         }
     }
 }
@@ -192,7 +209,7 @@ impl Hello {
             .bytes(b"SKYHOLD\0")
             .u16(self.versions.0)
             .u16(self.versions.1)
-            .u64(0)
+            .u64(self.features)
             .u8(u8::from(self.secret.is_some()))
             .string(&self.cluster)
             .string(&self.node)

@@ -239,6 +239,13 @@ impl Streams {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Streams {
+    pub(super) fn read(&self) -> usize {
+        self.readers.len()
+    }
+}
+
 /// The makers' side.
 impl Link {
     /// Begins to make the streams of a message that was handed over.
@@ -393,9 +400,10 @@ impl Link {
     }
 
     /// An item was read: its maker may send another.
-    pub(crate) fn item_read(&self, stream: StreamId, bytes: usize) {
+    pub(crate) fn item_read(&self, stream: StreamId, bytes: usize, items: &Arc<Items>) {
         let mut state = self.state();
         let reader = state.streams.readers.get_mut(&stream).filter(|reader| !reader.has_ended);
+        let reader = reader.filter(|reader| Arc::ptr_eq(&reader.items, items));
         let totals = reader.and_then(|reader| reader.intake.consume(bytes));
         if let Some(totals) = totals
             && self.is_open()
@@ -406,10 +414,14 @@ impl Link {
     }
 
     /// Nobody reads a stream any more: its maker is told, unless it has ended.
-    pub(crate) fn stop_reading(&self, stream: StreamId) {
+    pub(crate) fn stop_reading(&self, stream: StreamId, items: &Arc<Items>) {
         let mut state = self.state();
-        let reader = state.streams.readers.remove(&stream);
-        if reader.is_some_and(|reader| !reader.has_ended) && self.is_open() {
+        // A peer may send a number twice, and the stream is the first one's.
+        let reader = state.streams.readers.get(&stream);
+        let Some(reader) = reader.filter(|reader| Arc::ptr_eq(&reader.items, items)) else { return };
+        let has_ended = reader.has_ended;
+        state.streams.readers.remove(&stream);
+        if !has_ended && self.is_open() {
             state.lanes.put_control(&Frame::StreamStop { stream });
             self.added(state);
         }

@@ -46,6 +46,13 @@ impl Watches {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Watches {
+    pub(super) fn of_peer(&self) -> usize {
+        self.peers.len()
+    }
+}
+
 /// A watch from here.
 #[derive(Debug)]
 struct Own {

@@ -428,6 +428,16 @@ impl Connection {
     }
 }
 
+/// For who holds it to its bounds.
+#[cfg(any(test, fuzzing))]
+impl Connection {
+    /// How many events and frames wait to be taken, and what else it keeps.
+    pub(crate) fn kept(&self) -> (usize, usize, super::inflow::Kept) {
+        let inflow = self.inflow.as_ref().map(Inflow::kept).unwrap_or_default();
+        (self.events.len(), self.transmit.len(), inflow)
+    }
+}
+
 fn out_of_order(phase: &Phase, frame: &Frame) -> Refuse {
     let expected = match phase {
         Phase::Hello(_) => "a hello",
@@ -441,4 +451,4 @@ fn out_of_order(phase: &Phase, frame: &Frame) -> Refuse {
 }
 
 /// The control frames that wait to be taken at most.
-const MAX_TRANSMIT: usize = 64;
+pub(crate) const MAX_TRANSMIT: usize = 64;

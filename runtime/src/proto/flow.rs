@@ -30,10 +30,6 @@ impl Amount {
             bytes: self.bytes.saturating_add(other.bytes),
         }
     }
-
-    fn exceeds(self, other: Self) -> bool {
-        self.messages > other.messages || self.bytes > other.bytes
-    }
 }
 
 /// What may be sent to one instance.
@@ -115,8 +111,10 @@ impl Intake {
     /// the window was used.
     #[must_use = "the peer must be told"]
     pub(crate) fn consume(&mut self, bytes: usize) -> Option<Amount> {
-        self.consumed = self.consumed.plus(one(bytes));
-        debug_assert!(!self.consumed.exceeds(self.received), "nothing leaves that has not come");
+        let Amount { messages, bytes } = self.consumed.plus(one(bytes));
+        // What leaves late may have come before the counting began anew, with the end of the instance that it was for.
+        self.consumed =
+            Amount { messages: messages.min(self.received.messages), bytes: bytes.min(self.received.bytes) };
         let totals = self.consumed.plus(self.window);
         let is_due = totals.messages - self.granted.messages >= self.window.messages.div_ceil(2)
             || totals.bytes - self.granted.bytes >= self.window.bytes.div_ceil(2);
@@ -219,6 +217,21 @@ mod tests {
         assert!(intakes.forget(X));
         assert_eq!(intakes.consume(X, 1), None, "late");
         assert_eq!(intakes.instances().count(), 0);
+    }
+
+    #[test]
+    fn what_leaves_late_grants_nothing_to_what_came_after_the_end() {
+        let mut intakes = Intakes::new(amount(4, 100));
+        for _ in 0..4 {
+            assert!(intakes.arrive(X, 20));
+        }
+        assert!(intakes.forget(X));
+        assert!(intakes.arrive(X, 1));
+        for _ in 0..4 {
+            assert_eq!(intakes.consume(X, 20), None);
+        }
+        assert!((0..4).all(|_| intakes.arrive(X, 1)), "four and the one that has left");
+        assert!(!intakes.arrive(X, 1));
     }
 
     proptest! {

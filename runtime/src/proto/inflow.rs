@@ -105,9 +105,30 @@ impl Inflow {
     }
 }
 
+/// How much is kept for the peer.
+#[cfg(any(test, fuzzing))]
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Instances to which it has sent something, or of which it is to be told something.
+    pub(crate) instances: usize,
+    pub(crate) gone: usize,
+    /// Messages of which pieces have come, and the bytes that are reserved for them.
+    pub(crate) messages: usize,
+    pub(crate) reserved: usize,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Inflow {
+    pub(super) fn kept(&self) -> Kept {
+        let (messages, reserved) = self.assemblies.kept();
+        let instances = self.intakes.instances().count().max(self.grants.len());
+        Kept { instances, gone: self.gone.len(), messages, reserved }
+    }
+}
+
 /// At how many bytes of pieces taken the peer is told at the latest: it may let fewer be under way than it may.
 const TOLD: u64 = PIECE as u64 / 2;
 
 /// How many ends of instances may wait to be told. Only a peer that asks for instances which it has made up, and does not
 /// read the answers, gets so far.
-const MAX_GONE: usize = 65_536;
+pub(crate) const MAX_GONE: usize = 65_536;

@@ -45,7 +45,7 @@ pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod in_flight;
 pub(crate) mod inbound;
-mod inflow;
+pub(crate) mod inflow;
 pub(crate) mod lanes;
 mod liveness;
 pub(crate) mod outgoing;

@@ -156,6 +156,14 @@ impl Assemblies {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Assemblies {
+    /// How many are open, and the bytes that are reserved for them.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.open.len(), self.open.values().map(|assembly| assembly.bytes.capacity()).sum())
+    }
+}
+
 fn unknown(message: u32) -> String {
     format!("a piece of message {message}, which has not begun")
 }

@@ -74,11 +74,14 @@ impl<M: WireMessage> Deliver for Reachable<M> {
             return Intake::Done;
         }
         let is_reentrant = head.wants_reply && circle == Circle::Reentrant;
-        let (is_long, is_impatient) = (request.payload.len() > LONG, head.is_impatient);
+        // What its sender takes for re-entrant came without credit. Where that is a mistake, or a lie, nobody counts how much
+        // of it would wait.
+        let (is_long, never_waits) =
+            (request.payload.len() > LONG && !head.is_ahead, head.is_impatient || head.is_ahead);
         let arrival = Arrival { link: Arc::clone(link), request, method, chain, now };
         if !is_reentrant && link.has_flow() {
             let others_wait = self.parked.has(link.peer());
-            if others_wait && is_impatient {
+            if others_wait && never_waits {
                 arrival.answer(&self.local).refuse(&self.local.full(), DeadLetterReason::Overloaded);
                 return Intake::Done;
             }
@@ -93,7 +96,7 @@ impl<M: WireMessage> Deliver for Reachable<M> {
         match taken {
             Ok(()) => Intake::Done,
             Err(Refused::Full(envelope))
-                if !is_reentrant && !is_impatient && link.has_flow() && self.local.waits_for_room() =>
+                if !is_reentrant && !never_waits && link.has_flow() && self.local.waits_for_room() =>
             {
                 self.park(arrival.with(envelope));
                 Intake::Waits

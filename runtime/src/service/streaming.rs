@@ -217,7 +217,7 @@ impl<T> Read<T> {
             Next::Item(payload) => payload,
             Next::End(end) => return Poll::Ready(end.err().map(Err)),
         };
-        self.link.item_read(self.stream, payload.len());
+        self.link.item_read(self.stream, payload.len(), &self.items);
         let decode = || ambient::reading(&self.host, Some(&self.link), || (self.decode)(&payload));
         let problem = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(item)) => return Poll::Ready(Some(Ok(item))),
@@ -231,7 +231,7 @@ impl<T> Read<T> {
 
 impl<T> Drop for Read<T> {
     fn drop(&mut self) {
-        self.link.stop_reading(self.stream);
+        self.link.stop_reading(self.stream, &self.items);
     }
 }
 
