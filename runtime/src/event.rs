@@ -213,6 +213,31 @@ pub struct Counters {
     pub restarts: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
+    /// Connections that have ended, by what ended them.
+    pub ended_connections: EndedConnections,
+}
+
+/// How many connections have ended, by what ended them: those that peers made, those that this node made, and those of
+/// strangers. Part of [`Counters`]. Each end is also a `tracing` event of level debug.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndedConnections {
+    /// One side said goodbye.
+    pub goodbye: u64,
+    /// One side refused the other in the handshake: wrong secret, cluster, version, name; garbage; or one connection too many.
+    pub refused: u64,
+    /// No secure stream: one end speaks no TLS, or does not accept the other's certificate.
+    pub insecure: u64,
+    /// The handshake was not done in time.
+    pub late: u64,
+    /// Nothing came from the peer for too long.
+    pub silent: u64,
+    /// The peer broke the protocol.
+    pub protocol: u64,
+    /// The stream broke, or was closed without a word.
+    pub broken: u64,
+    /// Closed at once, or to make room for a later one: as many stood from the address, or as many were unproven, as may be.
+    pub crowded: u64,
 }
 
 /// How many messages were too late in each phase of their way. Part of [`Counters`].

@@ -82,7 +82,7 @@ pub use futures_util::Stream;
 
 pub use config::{Access, Limits, Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
-pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
+pub use event::{Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};

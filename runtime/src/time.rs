@@ -29,6 +29,25 @@ pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::
     tokio::time::timeout(limit, future).await.ok()
 }
 
+/// Lets something be said once a second: a stranger must not fill a log.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    said: Option<Instant>,
+    left_out: u64,
+}
+
+impl Seldom {
+    /// Whether it is to be said now: then, how often it was not since the last time.
+    pub(crate) fn speaks(&mut self, now: Instant) -> Option<u64> {
+        if self.said.is_some_and(|said| now < said + Duration::from_secs(1)) {
+            self.left_out += 1;
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 /// Milliseconds since the Unix epoch by the wall clock; 0 if that is set before the epoch.
 pub(crate) fn unix_millis() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

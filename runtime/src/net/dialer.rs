@@ -79,6 +79,7 @@ impl Wiring {
             Some(Err(error)) => CloseReason::Insecure(error.to_string()),
             None => CloseReason::HandshakeTimeout,
         };
+        self.surroundings.ends.count(&address, &reason);
         let down = News::Down { link: None, dialled: dialled.clone(), address, reason };
         drop(self.surroundings.news.send(down).await); // the node is gone: so is everybody who would know
         None

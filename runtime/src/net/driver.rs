@@ -22,6 +22,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::error::CallError;
 use crate::event::StopReason;
+use crate::net::ends::Ends;
 use crate::net::framing::{self, Frames, Next, ReadError};
 use crate::net::gate::Place;
 use crate::net::io::Stream;
@@ -57,6 +58,7 @@ pub(crate) struct Surroundings {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) spawn: Spawn,
+    pub(crate) ends: Arc<Ends>,
 }
 
 impl fmt::Debug for Surroundings {
@@ -516,6 +518,7 @@ impl Driver {
             };
             drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
         }
+        self.surroundings.ends.count(&self.address, &reason);
         let link = self.link.take().or_else(|| self.candidate.take());
         let (dialled, address) = (self.dialled.clone(), self.address.clone());
         self.news(News::Down { link, dialled, address, reason }).await;

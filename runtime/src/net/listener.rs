@@ -3,14 +3,16 @@
 //! Invariant: an error of one connection never ends the listening.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::dialer::Wiring;
 use crate::net::driver::Driver;
-use crate::net::gate::{Crowded, Gate, Place};
+use crate::net::gate::{Gate, Place};
 use crate::net::io::{Listener, Stream};
 use crate::net::news::Dialled;
 use crate::proto::connection::Connection;
+use crate::time::Seldom;
 use crate::{random, time};
 
 /// How long the listener pauses after an error, which is most often that no file descriptor is free.
@@ -19,30 +21,39 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Accepts for ever. Cancel safe.
 pub(crate) async fn listen(mut listener: Box<dyn Listener>, wiring: Wiring) {
     let gate = Gate::new(wiring.config.limits);
+    let mut crowded = Seldom::default();
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok((stream, from)) => match gate.enter(from.ip()) {
-                Ok(mut place) => {
-                    let leaves = place.leaves();
-                    let connection = accept(wiring.clone(), stream, place);
-                    wiring.spawn(async {
-                        tokio::select! {
-                            biased;
-                            () = connection => {}
-                            () = leaves => {} // its socket is closed by being dropped
-                        }
-                    });
+            Ok((stream, from)) => {
+                if let Ok(place) = gate.enter(from.ip()) {
+                    serve(&wiring, stream, place);
+                    continue;
                 }
-                Err(Crowded) => {
-                    tracing::debug!(%from, "a connection was closed: as many stand from its address as may be");
+                wiring.surroundings.ends.count_crowded();
+                if let Some(left_out) = crowded.speaks(time::now()) {
+                    let reason = "as many stand from its address as may be";
+                    tracing::warn!(%from, reason, left_out, "a connection was closed");
                 }
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Runs a connection that somebody has made in a task of its own, until it ends or has to leave.
+fn serve(wiring: &Wiring, stream: Stream, mut place: Place) {
+    let (leaves, ends) = (place.leaves(), Arc::clone(&wiring.surroundings.ends));
+    let connection = accept(wiring.clone(), stream, place);
+    wiring.spawn(async move {
+        tokio::select! {
+            biased;
+            () = connection => {}
+            () = leaves => ends.count_crowded(), // its socket is closed by being dropped
+        }
+    });
 }
 
 /// A connection that somebody has made, to its end.

@@ -3,6 +3,7 @@
 pub(crate) mod dialer;
 mod dials;
 pub(crate) mod driver;
+pub(crate) mod ends;
 pub(crate) mod framing;
 pub(crate) mod gate;
 pub(crate) mod io;

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
 use crate::net::dialer::Wiring;
 use crate::net::driver::Surroundings;
+use crate::net::ends::Ends;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
 use crate::net::peers::{Peers, Publish};
@@ -237,7 +238,9 @@ impl NodeBuilder {
             NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics), access: Arc::clone(&access) };
         let tasks = host.tasks.clone();
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
-        let surroundings = Surroundings { inbox: Arc::new(inbox), news: news.clone(), spawn };
+        let ends = Arc::new(Ends::default());
+        let surroundings =
+            Surroundings { inbox: Arc::new(inbox), news: news.clone(), spawn, ends: Arc::clone(&ends) };
         let security = Arc::new(Security::default());
         if let Some(secret) = self.secret {
             security.set_secret(secret);
@@ -268,6 +271,7 @@ impl NodeBuilder {
             table,
             topics,
             security,
+            ends,
             access,
             address,
             self.shutdown_timeout,

@@ -14,6 +14,7 @@ use crate::config::{Access, Secret};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
+use crate::net::ends::Ends;
 use crate::net::news::News;
 use crate::net::security::Security;
 use crate::net::table::PeerTable;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<PeerTable>,
     pub(crate) topics: Arc<Topics>,
     security: Arc<Security>,
+    ends: Arc<Ends>,
     access: Arc<ArcSwap<Access>>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shutdown_timeout: std::time::Duration,
@@ -292,7 +294,7 @@ impl Node {
 
     /// What has been counted since the node's start.
     pub fn counters(&self) -> Counters {
-        self.inner.host.counters()
+        Counters { ended_connections: self.inner.ends.counts(), ..self.inner.host.counters() }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -310,6 +312,7 @@ impl Inner {
         table: Arc<PeerTable>,
         topics: Arc<Topics>,
         security: Arc<Security>,
+        ends: Arc<Ends>,
         access: Arc<ArcSwap<Access>>,
         address: Option<SocketAddr>,
         shutdown_timeout: std::time::Duration,
@@ -322,6 +325,7 @@ impl Inner {
             table,
             topics,
             security,
+            ends,
             access,
             address,
             shutdown_timeout,

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::event::{Counters, DeadLetter, DeadLetterReason, Event, Expired, Phase};
+use crate::event::{Counters, DeadLetter, DeadLetterReason, EndedConnections, Event, Expired, Phase};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
 use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
+use crate::time::{self, Seldom};
 
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -32,6 +33,8 @@ pub(crate) struct Host {
     residents: Mutex<HashMap<InstanceId, Resident>>,
     events: broadcast::Sender<Event>,
     counts: Counts,
+    /// Guards when a refused connection was last told of in the log.
+    refusals: Mutex<Seldom>,
     next_instance: AtomicU64,
     next_watch: AtomicU64,
     next_order: AtomicU64,
@@ -80,6 +83,7 @@ impl Host {
             residents: Mutex::default(),
             events: broadcast::Sender::new(events),
             counts: Counts::default(),
+            refusals: Mutex::default(),
             next_instance: AtomicU64::new(1),
             next_watch: AtomicU64::new(1),
             next_order: AtomicU64::new(1),
@@ -198,7 +202,10 @@ impl Host {
             }
             Event::PeerRefused { address, reason } => {
                 self.counts.refused_connections.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(node = %self.node, address, reason, "connection refused");
+                let speaks = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).speaks(time::now());
+                if let Some(left_out) = speaks {
+                    tracing::warn!(node = %self.node, address, reason, left_out, "connection refused");
+                }
             }
             Event::PeerUp { peer, incarnation } => {
                 tracing::info!(node = %self.node, %peer, %incarnation, "peer up");
@@ -250,6 +257,7 @@ impl Host {
             instances_ended: counts.instances_ended.load(Ordering::Relaxed),
             restarts: counts.restarts.load(Ordering::Relaxed),
             refused_connections: counts.refused_connections.load(Ordering::Relaxed),
+            ended_connections: EndedConnections::default(), // the node knows them
         }
     }
 

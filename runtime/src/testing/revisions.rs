@@ -10,8 +10,10 @@ use crate::node::builder::NodeBuilder;
 /// use skyhold::testing::first_revision;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let old = first_revision(Node::builder("old").listen("127.0.0.1:0")).start().await?;
-/// let new = Node::builder("new").seed(old.address().unwrap().to_string()).start().await?;
+/// let old = Node::builder("old").listen("127.0.0.1:0").secret(Secret::new("of these two nodes")?);
+/// let old = first_revision(old).start().await?;
+/// let new = Node::builder("new").seed(old.address().unwrap().to_string());
+/// let new = new.secret(Secret::new("of these two nodes")?).start().await?;
 /// # Ok(())
 /// # }
 /// ```
