@@ -77,6 +77,7 @@ pub mod prelude;
 
 pub use futures_util::Stream;
 
+pub use cluster::membership::{Member, MemberState, Members};
 pub use config::{Access, Limits, Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
@@ -84,6 +85,7 @@ pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};
 pub use node::builder::NodeBuilder;
+pub use node::cluster::{Cluster, MembersWatch};
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;

@@ -30,7 +30,7 @@ use crate::proto::frame::{PIECE, PutError, Request};
 use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
-use crate::proto::settings::{FLOW, PeerIdentity, STREAMS};
+use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
@@ -163,6 +163,7 @@ pub(crate) struct Link {
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
     has_streams: bool,
+    has_gossip: bool,
     limits: Limits,
     /// Itself, for what it makes tasks of.
     me: Weak<Self>,
@@ -245,6 +246,7 @@ impl Link {
             limit,
             has_flow,
             has_streams,
+            has_gossip: peer.features & GOSSIP != 0,
             limits,
             me: Weak::clone(me),
             spawn,
@@ -267,6 +269,11 @@ impl Link {
     /// Whether requests are counted against credit, and wait for room where they arrive.
     pub(crate) fn has_flow(&self) -> bool {
         self.has_flow
+    }
+
+    /// Whether the peer takes part in the membership.
+    pub(crate) fn has_gossip(&self) -> bool {
+        self.has_gossip
     }
 
     /// Whether messages may hold streams.

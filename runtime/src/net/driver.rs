@@ -320,6 +320,7 @@ impl Driver {
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
                 Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
+                Event::Gossip { bytes } => self.tell(|link| News::Gossip(link, bytes)).await,
                 Event::NamesSync { token } => self.tell(|link| News::NamesSync(link, token)).await,
                 Event::NamesSynced { token } => self.tell(|link| News::NamesSynced(link, token)).await,
                 Event::Goodbye { .. } => {}

@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
-use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
+use crate::net::news::{Dialled, Ended, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
@@ -102,7 +102,7 @@ impl Peers {
                     Some(news) => self.handle(news).await,
                     None => return,
                 },
-                () = sleep_until(next) => self.forget_overdue().await,
+                () = time::sleep_until_some(next) => self.forget_overdue().await,
             }
         }
     }
@@ -126,6 +126,11 @@ impl Peers {
             News::Members(link, members) => {
                 if self.is_current(&link) {
                     self.tell(PeerEvent::Members(members)).await;
+                }
+            }
+            News::Gossip(link, bytes) => {
+                if self.is_current(&link) {
+                    self.tell(PeerEvent::Gossip(link, bytes)).await;
                 }
             }
             News::NamesSync(link, token) => {
@@ -214,14 +219,14 @@ impl Peers {
                 let reason = "a later life of the node took its place".to_owned();
                 old.link.close(&reason, None);
                 drop(old.orders.try_send(Order::Close(reason.clone())));
-                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
+                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), ended: Ended::Replaced }).await;
                 (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
         }
         if self.away.get(&peer.node).is_some_and(|away| away.incarnation != peer.incarnation) {
-            self.gone(&peer.node).await; // the life that was away is over
+            self.gone(&peer.node, true).await; // the life that was away is over
         }
         self.away.remove(&peer.node);
         let link = Arc::clone(&ticket.link);
@@ -271,7 +276,8 @@ impl Peers {
                 self.away.insert(node.clone(), Away { incarnation, until });
             }
             self.publish_table();
-            self.tell(PeerEvent::Down { link, is_away }).await;
+            let ended = if is_away { Ended::Away } else { Ended::Left };
+            self.tell(PeerEvent::Down { link, ended }).await;
             (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });
@@ -283,9 +289,10 @@ impl Peers {
         // Nobody listens there: the process has gone.
         let refused = self.dials.expected_at(address).filter(|_| is_refused).cloned();
         let forgotten = self.dials.failed(address, time::now());
+        let is_certain = refused.is_some();
         let gone = refused.or_else(|| forgotten.filter(|node| !self.dials.look_for(node)));
         if let Some(node) = gone {
-            self.gone(&node).await;
+            self.gone(&node, is_certain).await;
         }
     }
 
@@ -301,10 +308,10 @@ impl Peers {
     }
 
     /// A node that was away is not waited for any more.
-    async fn gone(&mut self, node: &NodeId) {
+    async fn gone(&mut self, node: &NodeId, is_certain: bool) {
         if let Some(Away { incarnation, .. }) = self.away.remove(node) {
             self.publish_table();
-            self.tell(PeerEvent::Gone { node: node.clone(), incarnation }).await;
+            self.tell(PeerEvent::Gone { node: node.clone(), incarnation, is_certain }).await;
         }
     }
 
@@ -315,7 +322,7 @@ impl Peers {
         let overdue: Vec<_> =
             self.away.iter().filter(|(_, away)| is_overdue(away)).map(|(node, _)| node.clone()).collect();
         for node in overdue {
-            self.gone(&node).await;
+            self.gone(&node, false).await;
         }
     }
 
@@ -369,11 +376,4 @@ impl Peers {
 /// `0.0.0.0` is where a node listens, but not where it is.
 pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
     !address.ip().is_unspecified() && address.port() != 0
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
