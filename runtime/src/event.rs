@@ -25,6 +25,41 @@ pub enum Event {
         /// Why, in words.
         reason: String,
     },
+    /// A node has become a member of the cluster, as this node sees it: it is new, has come back, or has begun another life.
+    MemberJoined {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A member did not answer another one, nor others that were asked to try. It stays a member until it is declared dead.
+    MemberSuspected {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A member that was suspected has said that it lives.
+    MemberRefuted {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A member has said goodbye.
+    MemberLeft {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A member is declared dead: its process has gone, a later life of it has come, or it was suspected for too long.
+    MemberDied {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
     /// A connection was refused in the handshake, by this node or by the other side.
     PeerRefused {
         /// The other side's address.

@@ -80,6 +80,7 @@ pub mod prelude;
 
 pub use futures_util::Stream;
 
+pub use cluster::membership::{Member, MemberState, Members};
 pub use config::{Access, Limits, Overflow, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, StopReason};
@@ -87,6 +88,7 @@ pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};
 pub use node::builder::NodeBuilder;
+pub use node::cluster::{Cluster, MembersWatch};
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;

@@ -30,7 +30,7 @@ use crate::proto::frame::{PIECE, PutError, Request};
 use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
-use crate::proto::settings::{FLOW, PeerIdentity, STREAMS};
+use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
@@ -163,6 +163,7 @@ pub(crate) struct Link {
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
     has_streams: bool,
+    has_gossip: bool,
     limits: Limits,
     /// Itself, for what it makes tasks of.
     me: Weak<Self>,
@@ -173,6 +174,10 @@ pub(crate) struct Link {
     /// The driver has something to do: it may write, or the link was closed.
     data: Notify,
     open: AtomicBool,
+    /// Whether another connection to the same life of the peer took this one's place.
+    is_replaced: AtomicBool,
+    /// Whether the peer knows it.
+    is_retired: AtomicBool,
     /// Whether the peer has ever cancelled a request: most never do, and then nobody looks.
     any_cancel: AtomicBool,
 }
@@ -245,6 +250,7 @@ impl Link {
             limit,
             has_flow,
             has_streams,
+            has_gossip: peer.features & GOSSIP != 0,
             limits,
             me: Weak::clone(me),
             spawn,
@@ -252,6 +258,8 @@ impl Link {
             state: Mutex::new(state),
             data: Notify::new(),
             open: AtomicBool::new(true),
+            is_replaced: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             any_cancel: AtomicBool::new(false),
         })
     }
@@ -264,9 +272,28 @@ impl Link {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Another connection took this one's place, and the peer may know it.
+    pub(crate) fn replaced(&self, is_known: bool) {
+        self.is_replaced.store(true, Ordering::Release);
+        self.is_retired.fetch_or(is_known, Ordering::AcqRel);
+    }
+
+    /// Whether a handle that has used it goes on doing so: another connection is taken up when nothing is under way on this one,
+    /// so that order is kept, or when the peer is about to close it.
+    #[inline]
+    pub(crate) fn is_used(&self) -> bool {
+        let is_kept = || !self.is_retired.load(Ordering::Acquire) && !self.is_unused();
+        self.is_open() && (!self.is_replaced.load(Ordering::Acquire) || is_kept())
+    }
+
     /// Whether requests are counted against credit, and wait for room where they arrive.
     pub(crate) fn has_flow(&self) -> bool {
         self.has_flow
+    }
+
+    /// Whether the peer takes part in the membership.
+    pub(crate) fn has_gossip(&self) -> bool {
+        self.has_gossip
     }
 
     /// Whether messages may hold streams.

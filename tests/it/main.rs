@@ -19,6 +19,7 @@ mod handshake;
 mod hostile;
 mod layers;
 mod lifecycle;
+mod members;
 mod names;
 mod nested;
 mod nodes;

@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::cluster::directory::{Directory, Snapshot};
 use crate::cluster::introductions::Introductions;
+use crate::cluster::membership::{Identity, Members, Membership, Output};
 use crate::cluster::withdrawal::{Withdraw, Withdrawals};
-use crate::id::{Incarnation, InstanceId, NodeId};
-use crate::net::news::{News, PeerEvent};
-use crate::port::Link;
+use crate::id::{InstanceId, NodeId};
+use crate::net::news::{Ended, News, PeerEvent};
+use crate::net::peers::{Publish, is_dialable};
+use crate::port::{Link, Peer};
 use crate::proto::frame::{self, Frame};
-use crate::time;
+use crate::{random, time};
 
 #[cfg(test)]
 mod tests;
@@ -97,12 +99,23 @@ pub(crate) async fn withdraw(commands: &mpsc::Sender<Command>, names: Withdraw, 
     time::timeout(limit, ask).await.is_some()
 }
 
+/// What others see of the task.
+pub(crate) struct Seen {
+    pub(crate) names: Arc<Names>,
+    pub(crate) members: watch::Receiver<Members>,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
 /// The task's state.
 pub(crate) struct Coordinator {
     directory: Directory,
     introductions: Introductions,
     links: BTreeMap<NodeId, Arc<Link>>,
     withdrawals: Withdrawals,
+    membership: Membership,
+    /// The members, for everybody to read.
+    members: watch::Sender<Members>,
+    publish: Publish,
     names: Arc<Names>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Receiver<PeerEvent>,
@@ -111,35 +124,47 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
+    /// Gives the task, and what others see of it.
     pub(crate) fn new(
-        me: &NodeId,
-        incarnation: Incarnation,
+        me: Identity,
         names_per_peer: usize,
         events: mpsc::Receiver<PeerEvent>,
         peers: mpsc::Sender<News>,
-    ) -> (Self, Arc<Names>, mpsc::Sender<Command>) {
+        publish: Publish,
+    ) -> (Self, Seen) {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let names = Arc::new(Names {
             current: ArcSwap::default(),
             version: AtomicU64::new(0),
             changed: watch::Sender::new(()),
         });
+        let directory = Directory::new(me.node.clone(), me.incarnation, names_per_peer);
+        let introductions = Introductions::new(me.node.clone());
+        let chance = random::seeded(me.incarnation.0);
+        let membership = Membership::new(me, chance, time::now());
+        let (members, sees_members) = watch::channel(membership.members());
+        let seen = Seen { names: Arc::clone(&names), members: sees_members, commands: sender };
         let coordinator = Self {
-            directory: Directory::new(me.clone(), incarnation, names_per_peer),
-            introductions: Introductions::new(me.clone()),
+            directory,
+            introductions,
             links: BTreeMap::new(),
             withdrawals: Withdrawals::default(),
-            names: Arc::clone(&names),
+            membership,
+            members,
+            publish,
+            names,
             commands,
             events,
             peers,
         };
-        (coordinator, names, sender)
+        (coordinator, seen)
     }
 
     /// Runs until nobody can tell it anything any more.
     pub(crate) async fn run(mut self) {
         loop {
+            self.drain_membership();
+            let wakes_at = self.membership.poll_timeout();
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
@@ -151,6 +176,7 @@ impl Coordinator {
                     Some(Command::Withdraw { names, done }) => self.withdraw(&names, done),
                     None => return,
                 },
+                () = time::sleep_until_some(wakes_at) => self.membership.handle_timeout(time::now()),
             }
         }
     }
@@ -179,8 +205,11 @@ impl Coordinator {
     fn peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up(link) => self.peer_up(link),
-            PeerEvent::Down { link, is_away } => self.peer_down(&link, is_away),
-            PeerEvent::Gone { node, incarnation } => {
+            PeerEvent::Down { link, ended } => self.peer_down(&link, ended),
+            PeerEvent::Gone { node, incarnation, is_certain } => {
+                if is_certain {
+                    self.membership.handle_gone(&node, incarnation, time::now());
+                }
                 let changed = self.directory.remove_peer(&node, incarnation);
                 self.publish_if(changed);
             }
@@ -195,6 +224,12 @@ impl Coordinator {
                 link.put_behind(&Frame::NamesSynced { token });
             }
             PeerEvent::NamesSynced(link, token) => self.withdrawals.synced(&link, token),
+            PeerEvent::Gossip(link, bytes) => {
+                let node = &link.peer().node;
+                if let Err(error) = self.membership.handle_gossip(node, &bytes, time::now()) {
+                    tracing::warn!(%node, %error, "what a peer told of the members cannot be read");
+                }
+            }
             PeerEvent::Members(members) => {
                 for address in self.introductions.to_dial(&members) {
                     // Told again by the next peer if this is lost.
@@ -220,22 +255,68 @@ impl Coordinator {
             let others = self.links.values().filter(|other| other.peer().node != link.peer().node);
             others.for_each(|other| other.put(&frame));
         }
-        self.links.insert(link.peer().node.clone(), link);
+        let peer = link.peer().clone();
+        let speaks = link.has_gossip();
+        self.links.insert(peer.node.clone(), link);
+        if speaks {
+            let Peer { node, incarnation, listen } = peer;
+            let address = listen.filter(is_dialable);
+            let peer = Identity { node, incarnation, returns: 0, has_left: false, address };
+            self.membership.handle_connected(peer, time::now());
+        }
     }
 
-    fn peer_down(&mut self, link: &Arc<Link>, is_away: bool) {
+    fn peer_down(&mut self, link: &Arc<Link>, ended: Ended) {
         let peer = link.peer();
+        let now = time::now();
+        match ended {
+            Ended::Away => {} // the members find out
+            Ended::Left => self.membership.handle_left(&peer.node, peer.incarnation, now),
+            Ended::Replaced => self.membership.handle_gone(&peer.node, peer.incarnation, now),
+        }
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
         }
         self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);
-        let changed = if is_away {
+        let changed = if ended == Ended::Away {
             self.directory.peer_is_away(&peer.node, peer.incarnation, true)
         } else {
             self.directory.remove_peer(&peer.node, peer.incarnation)
         };
         self.publish_if(changed);
+    }
+
+    /// Does what the membership wants done, and publishes what it knows.
+    fn drain_membership(&mut self) {
+        while let Some(output) = self.membership.poll_output() {
+            match output {
+                Output::Send { to, bytes } => {
+                    if let Some(link) = self.links.get(&to).filter(|link| link.has_gossip()) {
+                        link.put(&Frame::Gossip { bytes });
+                    }
+                }
+                Output::Tell(event) => {
+                    // Before the event, so that who hears it sees it.
+                    self.publish_members();
+                    (self.publish)(event);
+                }
+                Output::Dial(address) => {
+                    drop(self.peers.try_send(News::Dial(address.to_string().into()))); // another time
+                }
+            }
+        }
+    }
+
+    fn publish_members(&self) {
+        let version = self.membership.version();
+        self.members.send_if_modified(|members| {
+            let is_new = members.version != version;
+            if is_new {
+                *members = self.membership.members();
+            }
+            is_new
+        });
     }
 
     fn publish_if(&self, changed: bool) {

@@ -1,7 +1,6 @@
 //! Introductions: connected nodes tell each other whom else they know, so that one seed is enough for all to meet.
 //!
-//! This stands in the place of a membership protocol, behind the same questions: what to tell a peer, and whom to
-//! dial for what a peer told.
+//! What to tell a peer, and whom to dial for what a peer told.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

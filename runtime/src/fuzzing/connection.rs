@@ -254,6 +254,7 @@ impl Scene {
                 Event::Admit(_) | Event::Established(_) => panic!("it is established: {event:?}"),
                 Event::Names(_)
                 | Event::Members(_)
+                | Event::Gossip { .. }
                 | Event::NamesSync { .. }
                 | Event::NamesSynced { .. }
                 | Event::Goodbye { .. } => {}

@@ -52,6 +52,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// How long a retired connection stays after its last request, for one that is still on the wire.
 const RETIREMENT: Duration = Duration::from_millis(500);
 
+/// The same, as long as the peer may still use it because it does not know of the other one.
+const LATE_RETIREMENT: Duration = Duration::from_secs(5);
+
 /// What a driver shares with the rest of its node.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
@@ -99,11 +102,19 @@ pub(crate) struct Driver {
     closing: Option<(String, Instant)>,
     /// When the instances to which the peer has sent something were last looked at.
     swept: Instant,
-    /// Once another connection took this one's place: whether nothing was under way at the last look.
-    retired: Option<bool>,
+    /// Once another connection took this one's place.
+    retirement: Option<Retirement>,
     /// Held until the end, where a peer has dialled.
     place: Option<Place>,
     surroundings: Surroundings,
+}
+
+/// How a connection whose place another one took comes to its end.
+struct Retirement {
+    /// Between two looks at whether anything is under way. After two at which nothing was it closes.
+    pause: Duration,
+    look_at: Instant,
+    was_idle: bool,
 }
 
 /// What woke the driver.
@@ -146,7 +157,7 @@ impl Driver {
             timer: Box::pin(time::sleep_until(first)),
             closing: None,
             swept: time::now(),
-            retired: None,
+            retirement: None,
             place: None,
             surroundings,
         }
@@ -236,13 +247,16 @@ impl Driver {
             Wake::Ended => self.connection.handle_end(now, None),
             Wake::Order(Order::Close(reason)) => self.close(now, reason),
             Wake::Order(Order::Probe) => self.connection.probe(now),
-            Wake::Order(Order::Retire) => self.retire(now),
+            Wake::Order(order @ (Order::Replaced | Order::Retire)) => {
+                let is_known = matches!(order, Order::Retire);
+                let pause = if is_known { RETIREMENT } else { LATE_RETIREMENT };
+                self.retirement = Some(Retirement { pause, look_at: now, was_idle: false });
+                self.retire(now);
+            }
             Wake::Admitted(decision) => self.connection.admit(now, decision),
             Wake::Timer => {
                 self.connection.handle_timeout(now);
-                if self.retired.is_some() {
-                    self.retire(now);
-                }
+                self.retire(now);
                 self.sweep(now);
             }
         }
@@ -322,6 +336,7 @@ impl Driver {
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
                 Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
+                Event::Gossip { bytes } => self.tell(|link| News::Gossip(link, bytes)).await,
                 Event::NamesSync { token } => self.tell(|link| News::NamesSync(link, token)).await,
                 Event::NamesSynced { token } => self.tell(|link| News::NamesSynced(link, token)).await,
                 Event::Goodbye { .. } => {}
@@ -481,7 +496,8 @@ impl Driver {
 
     /// Sets the timer, if it is later than it should be. One that rings too early does no harm.
     fn arm(&mut self) {
-        let wanted = self.connection.poll_timeout();
+        let look = self.retirement.as_ref().map(|retirement| retirement.look_at);
+        let wanted = self.connection.poll_timeout().into_iter().chain(look).min();
         let rings = self.timer.deadline().into_std();
         if let Some(wanted) = wanted
             && (wanted < rings || self.timer.is_elapsed())
@@ -493,12 +509,15 @@ impl Driver {
     /// Closes a connection whose place another one took, when nothing has been under way for a while: a request may
     /// still be on the wire. Who watches over it goes on doing so: the peer has not gone.
     fn retire(&mut self, now: Instant) {
-        let idle = self.link.as_ref().is_none_or(|link| link.is_unused());
-        if idle && self.retired == Some(true) {
+        let Some(retirement) = self.retirement.as_mut().filter(|retirement| now >= retirement.look_at) else {
+            return;
+        };
+        let is_idle = self.link.as_ref().is_none_or(|link| link.is_unused());
+        if is_idle && retirement.was_idle {
             return self.connection.close(now, "another connection took its place");
         }
-        self.retired = Some(idle);
-        self.timer.as_mut().reset((now + RETIREMENT).into());
+        retirement.was_idle = is_idle;
+        retirement.look_at = now + retirement.pause;
     }
 
     async fn end(mut self, reason: CloseReason) {

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::id::{Incarnation, NodeId};
@@ -45,6 +46,8 @@ pub(crate) enum News {
     Names(Arc<Link>, Names),
     /// A peer told which nodes it knows.
     Members(Arc<Link>, Members),
+    /// A peer told what it knows of the members.
+    Gossip(Arc<Link>, Bytes),
     /// A peer asks to be told, with this token, when its names are published here.
     NamesSync(Arc<Link>, u64),
     /// A peer has published this node's names: the answer to that token.
@@ -59,22 +62,36 @@ pub(crate) enum News {
     Close(oneshot::Sender<()>),
 }
 
+/// How a connection's node stands after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is looked for again.
+    Away,
+    /// It has said goodbye.
+    Left,
+    /// A later life of it is here.
+    Replaced,
+}
+
 /// What the cluster is told.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
     Up(Arc<Link>),
-    /// A connection has ended. Its node is looked for again if it is away.
+    /// A connection has ended.
     Down {
         link: Arc<Link>,
-        is_away: bool,
+        ended: Ended,
     },
     /// A node that was away in this life is not waited for any more.
     Gone {
         node: NodeId,
         incarnation: Incarnation,
+        /// Whether its process has gone for certain; else nobody has found it.
+        is_certain: bool,
     },
     Names(Arc<Link>, Names),
     Members(Members),
+    Gossip(Arc<Link>, Bytes),
     NamesSync(Arc<Link>, u64),
     NamesSynced(Arc<Link>, u64),
 }
@@ -86,6 +103,9 @@ pub(crate) enum Order {
     Close(String),
     /// Ask the peer whether it is there: there is a reason to doubt it.
     Probe,
-    /// Another connection to the same peer took this one's place: close when nothing is under way.
+    /// Another connection to the same peer took this one's place, which the peer may not know yet: close when nothing was under
+    /// way for long.
+    Replaced,
+    /// As [`Order::Replaced`], and the peer knows it: close when nothing is under way.
     Retire,
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: it waits for nothing but news and its timer, and for the cluster to take what it tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
-use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
+use crate::net::news::{Dialled, Ended, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
@@ -38,8 +38,13 @@ pub(crate) struct Peers {
     up: BTreeMap<NodeId, Ticket>,
     /// Nodes whose connection was lost, and that nobody knows to have gone.
     away: BTreeMap<NodeId, Away>,
-    /// Connections that have lost their place and are closing.
+    /// Connections that have lost their place.
     retired: Vec<mpsc::Sender<Order>>,
+    /// Those of them that stay longer, as the peer may not know of the one that has the place: until it has told its names over
+    /// that one, which comes after it uses it for all that is new.
+    replaced: BTreeMap<NodeId, Vec<(Arc<Link>, mpsc::Sender<Order>)>>,
+    /// Whose connection has told its names.
+    heard: BTreeSet<NodeId>,
     dials: Dials,
     /// Connections that were admitted or established, or refused after they had asked, and have not ended.
     open: usize,
@@ -76,6 +81,8 @@ impl Peers {
             up: BTreeMap::new(),
             away: BTreeMap::new(),
             retired: Vec::new(),
+            replaced: BTreeMap::new(),
+            heard: BTreeSet::new(),
             dials,
             open: 0,
             is_closing: false,
@@ -102,7 +109,7 @@ impl Peers {
                     Some(news) => self.handle(news).await,
                     None => return,
                 },
-                () = sleep_until(next) => self.forget_overdue().await,
+                () = time::sleep_until_some(next) => self.forget_overdue().await,
             }
         }
     }
@@ -120,12 +127,20 @@ impl Peers {
             }
             News::Names(link, names) => {
                 if self.is_current(&link) {
+                    let node = &link.peer().node;
+                    self.heard.insert(node.clone());
+                    self.let_go(node);
                     self.tell(PeerEvent::Names(link, names)).await;
                 }
             }
             News::Members(link, members) => {
                 if self.is_current(&link) {
                     self.tell(PeerEvent::Members(members)).await;
+                }
+            }
+            News::Gossip(link, bytes) => {
+                if self.is_current(&link) {
+                    self.tell(PeerEvent::Gossip(link, bytes)).await;
                 }
             }
             News::NamesSync(link, token) => {
@@ -179,7 +194,11 @@ impl Peers {
             self.dials.connected(address, &ticket.link.peer().node);
         }
         if self.is_beaten(&ticket) {
-            drop(ticket.orders.try_send(Order::Retire));
+            let node = ticket.link.peer().node.clone();
+            self.replace(&node, &ticket);
+            if self.heard.contains(&node) {
+                self.let_go(&node);
+            }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(ticket.orders);
             return;
@@ -209,21 +228,22 @@ impl Peers {
             if lived == peer.incarnation {
                 is_new = false;
                 drop(old.orders.try_send(Order::Probe));
-                drop(old.orders.try_send(Order::Retire));
+                self.replace(&peer.node, &old);
             } else {
                 let reason = "a later life of the node took its place".to_owned();
                 old.link.close(&reason, None);
                 drop(old.orders.try_send(Order::Close(reason.clone())));
-                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
+                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), ended: Ended::Replaced }).await;
                 (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
         }
         if self.away.get(&peer.node).is_some_and(|away| away.incarnation != peer.incarnation) {
-            self.gone(&peer.node).await; // the life that was away is over
+            self.gone(&peer.node, true).await; // the life that was away is over
         }
         self.away.remove(&peer.node);
+        self.heard.remove(&peer.node);
         let link = Arc::clone(&ticket.link);
         self.up.insert(peer.node.clone(), ticket);
         self.publish_table();
@@ -261,6 +281,8 @@ impl Peers {
         if let Some(link) = link.filter(|_| was_current) {
             let Peer { node, incarnation, listen } = link.peer().clone();
             self.up.remove(&node);
+            self.heard.remove(&node);
+            self.let_go(&node);
             let is_away = !self.is_closing && !matches!(reason, CloseReason::Goodbye(_));
             if is_away {
                 if let Some(at) = listen.filter(is_dialable) {
@@ -271,7 +293,8 @@ impl Peers {
                 self.away.insert(node.clone(), Away { incarnation, until });
             }
             self.publish_table();
-            self.tell(PeerEvent::Down { link, is_away }).await;
+            let ended = if is_away { Ended::Away } else { Ended::Left };
+            self.tell(PeerEvent::Down { link, ended }).await;
             (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });
@@ -283,9 +306,10 @@ impl Peers {
         // Nobody listens there: the process has gone.
         let refused = self.dials.expected_at(address).filter(|_| is_refused).cloned();
         let forgotten = self.dials.failed(address, time::now());
+        let is_certain = refused.is_some();
         let gone = refused.or_else(|| forgotten.filter(|node| !self.dials.look_for(node)));
         if let Some(node) = gone {
-            self.gone(&node).await;
+            self.gone(&node, is_certain).await;
         }
     }
 
@@ -300,11 +324,28 @@ impl Peers {
         self.publish_table(); // whoever asked looks again
     }
 
+    /// A connection has lost its place to another one of its life.
+    fn replace(&mut self, node: &NodeId, ticket: &Ticket) {
+        ticket.link.replaced(false);
+        drop(ticket.orders.try_send(Order::Replaced)); // it may have ended
+        let replaced = self.replaced.entry(node.clone()).or_default();
+        replaced.retain(|(_, orders)| !orders.is_closed());
+        replaced.push((Arc::clone(&ticket.link), ticket.orders.clone()));
+    }
+
+    /// The connections that were replaced may close: the peer knows it.
+    fn let_go(&mut self, node: &NodeId) {
+        for (link, orders) in self.replaced.remove(node).into_iter().flatten() {
+            link.replaced(true);
+            drop(orders.try_send(Order::Retire)); // it may have ended
+        }
+    }
+
     /// A node that was away is not waited for any more.
-    async fn gone(&mut self, node: &NodeId) {
+    async fn gone(&mut self, node: &NodeId, is_certain: bool) {
         if let Some(Away { incarnation, .. }) = self.away.remove(node) {
             self.publish_table();
-            self.tell(PeerEvent::Gone { node: node.clone(), incarnation }).await;
+            self.tell(PeerEvent::Gone { node: node.clone(), incarnation, is_certain }).await;
         }
     }
 
@@ -315,7 +356,7 @@ impl Peers {
         let overdue: Vec<_> =
             self.away.iter().filter(|(_, away)| is_overdue(away)).map(|(node, _)| node.clone()).collect();
         for node in overdue {
-            self.gone(&node).await;
+            self.gone(&node, false).await;
         }
     }
 
@@ -369,11 +410,4 @@ impl Peers {
 /// `0.0.0.0` is where a node listens, but not where it is.
 pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
     !address.ip().is_unspecified() && address.port() != 0
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

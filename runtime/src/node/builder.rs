@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
+use crate::cluster::membership;
 use crate::config::{Access, Limits, Secret};
 use crate::error::StartError;
 use crate::event::Event;
@@ -18,7 +19,7 @@ use crate::net::driver::Surroundings;
 use crate::net::ends::Ends;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
-use crate::net::peers::{Peers, Publish};
+use crate::net::peers::{Peers, Publish, is_dialable};
 use crate::net::security::Security;
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
@@ -223,8 +224,17 @@ impl NodeBuilder {
         let host = Arc::new(Host::new(id.clone(), next_incarnation(), self.call_timeout, self.limits.events));
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
-        let (coordinator, names, register) =
-            Coordinator::new(&id, host.incarnation, self.limits.names, events, news.clone());
+        let publisher = Arc::clone(&host);
+        let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
+        let me = membership::Identity {
+            node: id.clone(),
+            incarnation: host.incarnation,
+            returns: 0,
+            has_left: false,
+            address: address.filter(is_dialable),
+        };
+        let (coordinator, seen) =
+            Coordinator::new(me, self.limits.names, events, news.clone(), Arc::clone(&publish));
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: self.cluster,
@@ -258,15 +268,12 @@ impl NodeBuilder {
         config.max_frame = self.max_message + AROUND_A_MESSAGE;
         let wiring =
             Wiring { transport: self.transport, config, security: Arc::clone(&security), surroundings };
-        let publisher = Arc::clone(&host);
-        let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
         let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);
         self.seeds.iter().for_each(|seed| peers.seed(seed));
 
         let inner = Inner::new(
             Arc::clone(&host),
-            names,
-            register,
+            seen,
             news,
             table,
             topics,

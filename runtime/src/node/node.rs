@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::coordinator::{self, Names};
+use crate::cluster::coordinator::{self, Names, Seen};
+use crate::cluster::membership::Members;
 use crate::config::{Access, Secret};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
@@ -59,6 +60,7 @@ impl Drop for Owner {
 pub(crate) struct Inner {
     pub(crate) host: Arc<Host>,
     pub(crate) names: Arc<Names>,
+    pub(crate) members: watch::Receiver<Members>,
     pub(crate) register: mpsc::Sender<coordinator::Command>,
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
@@ -306,8 +308,7 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "the builder calls it, and nobody else")]
     pub(crate) fn new(
         host: Arc<Host>,
-        names: Arc<Names>,
-        register: mpsc::Sender<coordinator::Command>,
+        seen: Seen,
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
         topics: Arc<Topics>,
@@ -317,8 +318,10 @@ impl Inner {
         address: Option<SocketAddr>,
         shutdown_timeout: std::time::Duration,
     ) -> Arc<Self> {
+        let Seen { names, members, commands: register } = seen;
         let inner = Arc::new(Self {
             host,
+            members,
             names,
             register,
             peers,

@@ -49,6 +49,7 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
         Frame::Members(_) => kind::MEMBERS,
+        Frame::Gossip { .. } => kind::GOSSIP,
         Frame::NamesSync { .. } => kind::NAMES_SYNC,
         Frame::NamesSynced { .. } => kind::NAMES_SYNCED,
         Frame::Goodbye { .. } => kind::GOODBYE,
@@ -83,6 +84,7 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
         Frame::Members(_) => "members",
+        Frame::Gossip { .. } => "gossip",
         Frame::NamesSync { .. } => "names sync",
         Frame::NamesSynced { .. } => "names synced",
         Frame::Goodbye { .. } => "goodbye",
@@ -148,6 +150,7 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         | Frame::NamesSynced { token } => out.put_u64_le(*token),
         Frame::Names(names) => write_names(names, out),
         Frame::Members(members) => write_members(members, out),
+        Frame::Gossip { bytes } => out.put_slice(bytes),
         Frame::Goodbye { reason } => put_string(out, reason, MAX_TEXT),
     }
 }
@@ -180,6 +183,7 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
         kind::MEMBERS => whole(read_members, fields("members")),
+        kind::GOSSIP => return Ok(Frame::Gossip { bytes: Bytes::copy_from_slice(bytes) }),
         kind::NAMES_SYNC => whole(|f| Ok(Frame::NamesSync { token: f.u64("token")? }), fields("names sync")),
         kind::NAMES_SYNCED => {
             whole(|f| Ok(Frame::NamesSynced { token: f.u64("token")? }), fields("names synced"))

@@ -21,7 +21,7 @@ use super::handshake::{AwaitAdmission, AwaitChallenge, AwaitHello, AwaitProof, A
 use super::inflow::Inflow;
 use super::liveness::{Due, Liveness};
 use super::pieces::PieceHead;
-use super::settings::{FLOW, STREAMS};
+use super::settings::{FLOW, GOSSIP, STREAMS};
 
 pub(crate) use super::event::{CloseReason, Event};
 pub(crate) use super::settings::{ConnectionConfig, PeerIdentity};
@@ -37,6 +37,7 @@ pub(crate) struct Connection {
     /// Once established with a peer that has the feature `FLOW`.
     inflow: Option<Inflow>,
     has_streams: bool,
+    has_gossip: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Connection {
             next_token: 1,
             inflow: None,
             has_streams: false,
+            has_gossip: false,
         }
     }
 
@@ -290,6 +292,10 @@ impl Connection {
             Frame::Down { id, reason } => Event::Down { id, reason },
             Frame::Names(names) => Event::Names(names),
             Frame::Members(members) => Event::Members(members),
+            Frame::Gossip { .. } if !self.has_gossip => {
+                return self.break_off("gossip frame, although the feature was not agreed on".to_owned());
+            }
+            Frame::Gossip { bytes } => Event::Gossip { bytes },
             Frame::NamesSync { token } => Event::NamesSync { token },
             Frame::NamesSynced { token } => Event::NamesSynced { token },
             Frame::Piece { head, bytes } => return self.handle_piece(now, head, &bytes),
@@ -383,6 +389,7 @@ impl Connection {
             self.has_streams = peer.features & STREAMS != 0;
             self.inflow = Some(Inflow::new(window, self.config.max_frame() as usize));
         }
+        self.has_gossip = peer.features & GOSSIP != 0;
         self.events.push_back(Event::Established(peer));
     }
 

@@ -110,6 +110,11 @@ pub(crate) enum Event {
     Names(Names),
     /// Which nodes the peer knows.
     Members(Members),
+    /// What the peer knows of the members.
+    Gossip {
+        /// In the membership's form.
+        bytes: Bytes,
+    },
     /// The peer asks to be told when this node routes by the names that it has told so far.
     NamesSync {
         /// Goes back in the answer.

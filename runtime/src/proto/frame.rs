@@ -142,6 +142,11 @@ pub(crate) enum Frame {
     Names(Names),
     /// Which nodes the sender knows.
     Members(Members),
+    /// What the sender knows of the members, in the membership's own form.
+    Gossip {
+        /// See `cluster::membership`.
+        bytes: Bytes,
+    },
     /// Say when you route by the names that I have told so far.
     NamesSync {
         /// Comes back in the `NamesSynced`.
@@ -507,6 +512,7 @@ pub(super) mod kind {
     pub(crate) const STREAM_STOP: u8 = 0x2B;
     pub(crate) const NAMES: u8 = 0x30;
     pub(crate) const MEMBERS: u8 = 0x31;
+    pub(crate) const GOSSIP: u8 = 0x32;
     pub(crate) const GOODBYE: u8 = 0x3F;
     pub(crate) const NAMES_SYNC: u8 = 0xB0;
     pub(crate) const NAMES_SYNCED: u8 = 0xB1;

@@ -126,13 +126,16 @@ pub(crate) fn dial_of(nonce: &[u8; 32]) -> u64 {
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// The features that this code has.
-pub(crate) const FEATURES: u64 = FLOW | STREAMS;
+pub(crate) const FEATURES: u64 = FLOW | STREAMS | GOSSIP;
 
 /// Credit for each instance, and long messages in pieces.
 pub(crate) const FLOW: u64 = 1 << 0;
 
 /// Streams as arguments and replies. It counts only together with [`FLOW`].
 pub(crate) const STREAMS: u64 = 1 << 1;
+
+/// Membership: `Gossip` frames.
+pub(crate) const GOSSIP: u64 = 1 << 5;
 
 /// The largest frame, in bytes, unless set otherwise: room for a payload of one mebibyte.
 pub(crate) const DEFAULT_MAX_FRAME: usize = (1 << 20) + 64 * 1024;

@@ -231,7 +231,7 @@ impl<M> Remote<M> {
     pub(crate) fn link(&self) -> Result<Arc<Link>, Unreachable> {
         let cached = self.cached.load();
         if let Some(link) = &*cached
-            && link.is_open()
+            && link.is_used()
         {
             return Ok(Arc::clone(link));
         }

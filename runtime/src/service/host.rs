@@ -207,6 +207,21 @@ impl Host {
                     tracing::warn!(node = %self.node, address, reason, left_out, "connection refused");
                 }
             }
+            Event::MemberJoined { node, incarnation } => {
+                tracing::info!(here = %self.node, %node, %incarnation, "member joined");
+            }
+            Event::MemberSuspected { node, incarnation } => {
+                tracing::warn!(here = %self.node, %node, %incarnation, "member suspected");
+            }
+            Event::MemberRefuted { node, incarnation } => {
+                tracing::info!(here = %self.node, %node, %incarnation, "member refuted");
+            }
+            Event::MemberLeft { node, incarnation } => {
+                tracing::info!(here = %self.node, %node, %incarnation, "member left");
+            }
+            Event::MemberDied { node, incarnation } => {
+                tracing::warn!(here = %self.node, %node, %incarnation, "member died");
+            }
             Event::PeerUp { peer, incarnation } => {
                 tracing::info!(node = %self.node, %peer, %incarnation, "peer up");
             }

@@ -267,6 +267,8 @@ async fn a_connection_whose_place_another_took_stays_as_long_as_it_is_watched_ov
     second.is_served().await;
     let mut third = Raw::join(&scene.node, &dial(9)).await;
     third.is_served().await;
+    // It tells its names, none, as a peer does that uses the connection from now on.
+    third.write(&Fields::default().u8(1).u16(0).frame(kind::NAMES)).await;
     // Each is asked whether it is there when it loses its place, and is.
     scene.raw.is_served().await;
     second.is_served().await;

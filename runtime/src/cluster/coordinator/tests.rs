@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
 
 use super::*;
+use crate::id::Incarnation;
 use crate::proto::frame::{NameEntry, parse};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -17,7 +18,15 @@ impl Scene {
     fn new() -> Self {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
-        let (task, names, commands) = Coordinator::new(&node("me"), Incarnation(1), 64, hears, peers);
+        let me = Identity {
+            node: node("me"),
+            incarnation: Incarnation(1),
+            returns: 0,
+            has_left: false,
+            address: None,
+        };
+        let (task, seen) = Coordinator::new(me, 64, hears, peers, Arc::new(|_| {}));
+        let Seen { names, commands, .. } = seen;
         tokio::spawn(task.run());
         Self { names, commands, events }
     }
@@ -64,6 +73,7 @@ fn told(link: &Link) -> String {
             Frame::Names(names) => words.extend(names.entries.iter().map(entry_word)),
             Frame::NamesSync { token } => words.push(format!("sync{token}")),
             Frame::NamesSynced { token } => words.push(format!("synced{token}")),
+            Frame::Gossip { .. } => {} // the members are not looked at here
             other => words.push(format!("{other:?}")),
         }
     }
@@ -120,14 +130,14 @@ async fn a_peer_that_says_nothing_holds_a_withdrawal_up_to_its_limit_and_one_tha
     let (a, b) = (scene.peer("a").await, scene.peer("b").await);
     scene.register("x", &[1]).await;
     let wait = scene.withdraw(Withdraw::Names(vec!["x".into()])).await;
-    scene.tell(PeerEvent::Down { link: a, is_away: false }).await;
+    scene.tell(PeerEvent::Down { link: a, ended: Ended::Left }).await;
     assert!(!wait.is_finished(), "b has said nothing");
     let begin = time::now();
     assert!(!wait.await.unwrap(), "not everybody has answered");
     assert!(time::now() - begin <= LIMIT);
 
     let wait = scene.withdraw(Withdraw::All).await;
-    scene.tell(PeerEvent::Down { link: b, is_away: false }).await;
+    scene.tell(PeerEvent::Down { link: b, ended: Ended::Left }).await;
     assert!(wait.is_finished() && wait.await.unwrap());
 }
 
@@ -140,7 +150,7 @@ async fn a_peer_that_comes_on_another_connection_answers_on_that() {
     let new = scene.peer("a").await;
     assert_eq!(told(&new), "sync1", "and it is not told of x");
     scene.tell(PeerEvent::NamesSynced(Arc::clone(&old), 1)).await;
-    scene.tell(PeerEvent::Down { link: old, is_away: false }).await;
+    scene.tell(PeerEvent::Down { link: old, ended: Ended::Left }).await;
     assert!(!wait.is_finished(), "by the new connection it may still come");
     scene.tell(PeerEvent::NamesSynced(new, 1)).await;
     assert!(wait.is_finished() && wait.await.unwrap());

@@ -79,6 +79,7 @@ fn data() -> impl Strategy<Value = Frame> {
         (any::<bool>(), vec(name_entry(), 0..4))
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
+        vec(any::<u8>(), 0..64).prop_map(|bytes| Frame::Gossip { bytes: bytes.into() }),
         text().prop_map(|reason| Frame::Goodbye { reason }),
         flow(),
         streams(),

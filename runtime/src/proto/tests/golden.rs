@@ -364,6 +364,7 @@ fn names_and_members_have_their_published_bytes() {
         }),
         "15000000 31 0100 0100 62 0500000000000000 04 0a000002 581b",
     );
+    check(&Frame::Gossip { bytes: Bytes::from_static(&[1, 0xAA, 0xBB]) }, "04000000 32 01aabb");
     check(&Frame::NamesSync { token: 0x0102 }, "09000000 b0 0201000000000000");
     check(&Frame::NamesSynced { token: 0x0102 }, "09000000 b1 0201000000000000");
 }

@@ -1,0 +1,286 @@
+//! Who is in the cluster: SWIM (Das, Gupta and Motivala, 2002) with suspicion, by foca. Each node asks another one from time to time
+//! whether it is there; who does not answer is asked by others, then suspected, and declared dead if it does not say
+//! otherwise. What is known spreads with these messages. Every ten seconds a node exchanges all that it knows with one other, which
+//! brings back what was lost on the way, and heals partitions.
+//!
+//! What the connections know is faster: a goodbye, a refused connection and a later life are taken in at once.
+//!
+//! Invariant: a core. It has no clock and no task: inputs `handle_*` and what the connections tell, outputs `poll_*`.
+
+mod identity;
+mod view;
+mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use foca::{AccumulatingRuntime, Config, Foca, NoCustomBroadcast, PeriodicParams, Timer};
+use rand_core::TryRng;
+
+pub(crate) use identity::Identity;
+use view::View;
+pub use view::{Member, MemberState, Members};
+use wire::{Told, Wire};
+
+use crate::event::Event;
+use crate::id::{Incarnation, NodeId};
+use crate::proto::codec::CodecError;
+
+/// How often a node tells another one all that it knows and asks for as much, and looks for one that was declared dead.
+const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// What foca puts into one message at most, in bytes.
+const MESSAGE: usize = 1400;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Tell a peer, if it is connected.
+    Send { to: NodeId, bytes: Bytes },
+    /// Tell everybody outside.
+    Tell(Event),
+    /// Somebody who was declared dead may be found again there.
+    Dial(SocketAddr),
+}
+
+/// What one node knows of the members.
+pub(crate) struct Membership {
+    me: Identity,
+    foca: Foca<Identity, Wire, Chance, NoCustomBroadcast>,
+    runtime: AccumulatingRuntime<Identity>,
+    /// In their order, also those of one moment.
+    timers: BTreeMap<(Instant, u64), Timer<Identity>>,
+    sequence: u64,
+    view: View,
+    version: u64,
+    exchange_at: Instant,
+    chance: fastrand::Rng,
+    outputs: VecDeque<Output>,
+}
+
+impl Membership {
+    /// A node that knows nobody. `chance` decides whom it asks.
+    pub(crate) fn new(me: Identity, mut chance: fastrand::Rng, now: Instant) -> Self {
+        let foca = Foca::new(me.clone(), config(), Chance(chance.fork()), Wire);
+        let exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * chance.f64());
+        Self {
+            me,
+            foca,
+            runtime: AccumulatingRuntime::default(),
+            timers: BTreeMap::new(),
+            sequence: 0,
+            view: View::default(),
+            version: 1,
+            exchange_at,
+            chance,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A connection to a peer stands: it lives, and is to know all that this node knows.
+    pub(crate) fn handle_connected(&mut self, peer: Identity, now: Instant) {
+        let node = peer.node.clone();
+        // Whoever was known has heard of the others already, or is about to.
+        let is_known = self.view.is_member(&node, peer.incarnation);
+        self.apply([foca::Member::alive(peer)], now);
+        if !is_known {
+            self.exchange_with(node, true);
+        }
+    }
+
+    /// A peer has said goodbye.
+    pub(crate) fn handle_left(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        self.ended(node, incarnation, true, now);
+    }
+
+    /// A peer's process has gone, or a later life of it has come.
+    pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        self.ended(node, incarnation, false, now);
+    }
+
+    fn ended(&mut self, node: &NodeId, incarnation: Incarnation, has_left: bool, now: Instant) {
+        let known = self.foca.iter_membership_state().find(|member| member.id().node == *node);
+        let Some(id) = known.map(foca::Member::id).filter(|id| id.incarnation == incarnation) else { return };
+        let incarnations = known.map_or(0, foca::Member::incarnation);
+        let id = Identity { has_left: id.has_left || has_left, ..id.clone() };
+        self.apply([foca::Member::new(id, incarnations, foca::State::Down)], now);
+    }
+
+    /// A peer has told something.
+    ///
+    /// # Errors
+    /// It cannot be read. Nothing has changed.
+    pub(crate) fn handle_gossip(
+        &mut self,
+        from: &NodeId,
+        bytes: &Bytes,
+        now: Instant,
+    ) -> Result<(), CodecError> {
+        match wire::read(bytes)? {
+            None => {}
+            Some(Told::Datagram(data)) => {
+                // What foca does not take it does not act on; it says so for its own tests alone.
+                let taken = self.foca.handle_data(&data, &mut self.runtime);
+                self.drain(now);
+                if let Err(foca::Error::Decode(error)) = taken {
+                    return Err(CodecError::Decode(error.to_string()));
+                }
+            }
+            Some(Told::All { members, wants_answer }) => {
+                self.apply(members, now);
+                if wants_answer {
+                    self.exchange_with(from.clone(), false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When to call [`Membership::handle_timeout`]. Never, if nobody else was ever known.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        timer.into_iter().chain((!self.view.is_empty()).then_some(self.exchange_at)).min()
+    }
+
+    /// Its time has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+            let timer = entry.remove();
+            let handled = self.foca.handle_timer(timer, &mut self.runtime);
+            debug_assert!(handled.is_ok(), "{handled:?}");
+            self.drain(now);
+        }
+        if self.exchange_at <= now {
+            self.exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * self.chance.f64());
+            self.exchange();
+        }
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Counts the changes.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The members now.
+    pub(crate) fn members(&self) -> Members {
+        let me = Member {
+            node: self.me.node.clone(),
+            incarnation: self.me.incarnation,
+            address: self.me.address,
+            state: MemberState::Alive,
+        };
+        let mut members: Vec<_> = self.view.members().collect();
+        let place = members.partition_point(|member| member.node < me.node);
+        members.insert(place, me);
+        Members { version: self.version, members }
+    }
+
+    /// Exchanges all with somebody, or looks for somebody who is lost.
+    fn exchange(&mut self) {
+        let lost: Vec<_> = self.view.lost().collect();
+        if let Some(address) = self.chance.choice(lost) {
+            self.outputs.push_back(Output::Dial(address));
+        }
+        let others: Vec<_> = self.view.members().map(|member| member.node).collect();
+        if let Some(node) = self.chance.choice(others) {
+            self.exchange_with(node, true);
+        }
+    }
+
+    fn exchange_with(&mut self, node: NodeId, wants_answer: bool) {
+        let me = foca::Member::new(self.foca.identity().clone(), 0, foca::State::Alive);
+        let all = self.foca.iter_membership_state().cloned().chain([me]).collect();
+        for bytes in wire::all(all, wants_answer) {
+            self.outputs.push_back(Output::Send { to: node.clone(), bytes });
+        }
+    }
+
+    fn apply(&mut self, members: impl IntoIterator<Item = foca::Member<Identity>>, now: Instant) {
+        let applied = self.foca.apply_many(members.into_iter(), true, &mut self.runtime);
+        debug_assert!(applied.is_ok(), "{applied:?}");
+        self.drain(now);
+    }
+
+    /// Takes what foca has to say, and sees what has changed.
+    fn drain(&mut self, now: Instant) {
+        while let Some((to, data)) = self.runtime.to_send() {
+            self.outputs.push_back(Output::Send { to: to.node, bytes: wire::datagram(&data) });
+        }
+        while let Some((after, timer)) = self.runtime.to_schedule() {
+            self.timers.insert((now + after, self.sequence), timer);
+            self.sequence += 1;
+        }
+        while self.runtime.to_notify().is_some() {} // the view sees more
+        let before = self.outputs.len();
+        let outputs = &mut self.outputs;
+        let foca = &self.foca;
+        self.view.update(|| foca.iter_membership_state(), |event| outputs.push_back(Output::Tell(event)));
+        if self.outputs.len() > before {
+            self.version += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership")
+            .field("me", &self.me)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A death is seen within 4.4 s of its silence, as measured; a node that stands still for 2 s says otherwise in time.
+fn config() -> Config {
+    let often = |frequency, num_members| {
+        let num_members = NonZeroUsize::new(num_members).expect("it is not zero");
+        Some(PeriodicParams { frequency, num_members })
+    };
+    Config {
+        probe_period: Duration::from_millis(500),
+        probe_rtt: Duration::from_millis(200),
+        num_indirect_probes: NonZeroUsize::new(3).expect("it is not zero"),
+        max_transmissions: NonZeroU8::new(10).expect("it is not zero"),
+        suspect_to_down_after: Duration::from_secs(2),
+        remove_down_after: Some(Duration::from_secs(24 * 60 * 60)),
+        max_packet_size: NonZeroUsize::new(MESSAGE).expect("it is not zero"),
+        notify_down_members: true,
+        periodic_announce: often(Duration::from_secs(5), 1),
+        periodic_announce_to_down_members: often(Duration::from_secs(10), 2),
+        periodic_gossip: often(Duration::from_millis(200), 3),
+    }
+}
+
+/// The facade's generator, as foca wants it.
+struct Chance(fastrand::Rng);
+
+impl TryRng for Chance {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.0.u32(..))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.0.u64(..))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.0.fill(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Who is in the cluster, as this node sees it: snapshots, and what happens between two of them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use foca::State;
+
+use super::identity::Identity;
+use crate::event::Event;
+use crate::id::{Incarnation, NodeId};
+
+/// The cluster's members at one moment, as one node sees them. Two nodes may see it differently for a few seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Members {
+    /// Counts the changes; only goes up in a node's life.
+    pub version: u64,
+    /// This node itself and all others that are not known to have left or died, by name.
+    pub members: Vec<Member>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Where it listens, if it does.
+    pub address: Option<SocketAddr>,
+    /// Whether it answers.
+    pub state: MemberState,
+}
+
+/// Whether a member answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MemberState {
+    /// It does.
+    Alive,
+    /// It did not answer some member, nor others that were asked to try. It is declared dead if it does not say otherwise.
+    Suspected,
+}
+
+/// What is known of the other nodes.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    known: BTreeMap<NodeId, Known>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    incarnation: Incarnation,
+    returns: u32,
+    has_left: bool,
+    address: Option<SocketAddr>,
+    state: State,
+}
+
+impl Known {
+    fn of(member: &foca::Member<Identity>) -> Self {
+        let Identity { incarnation, returns, has_left, address, .. } = *member.id();
+        Self { incarnation, returns, has_left, address, state: member.state() }
+    }
+
+    fn is(&self, member: &foca::Member<Identity>) -> bool {
+        *self == Self::of(member)
+    }
+
+    fn is_member(&self) -> bool {
+        self.state != State::Down
+    }
+}
+
+impl View {
+    /// Takes in what foca knows now, and tells what has happened since the last time.
+    pub(super) fn update<'a, I>(&mut self, members: impl Fn() -> I, mut tell: impl FnMut(Event))
+    where
+        I: ExactSizeIterator<Item = &'a foca::Member<Identity>>,
+    {
+        let is_known = |member: &foca::Member<Identity>| {
+            self.known.get(&member.id().node).is_some_and(|known| known.is(member))
+        };
+        if members().len() == self.known.len() && members().all(is_known) {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.known);
+        for member in members() {
+            let node = &member.id().node;
+            let known = Known::of(member);
+            compare(node, before.remove(node).as_ref(), &known, &mut tell);
+            self.known.insert(node.clone(), known);
+        }
+        // Foca forgets those who are down for long.
+        for (node, known) in before {
+            if known.is_member() {
+                tell(Event::MemberDied { node, incarnation: known.incarnation });
+            }
+        }
+    }
+
+    /// Whether nobody else was ever known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether a node is a member in that life.
+    pub(super) fn is_member(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        self.known.get(node).is_some_and(|known| known.is_member() && known.incarnation == incarnation)
+    }
+
+    /// Those who have not left and not died.
+    pub(super) fn members(&self) -> impl Iterator<Item = Member> {
+        self.known.iter().filter(|(_, known)| known.is_member()).map(|(node, known)| Member {
+            node: node.clone(),
+            incarnation: known.incarnation,
+            address: known.address,
+            state: if known.state == State::Alive { MemberState::Alive } else { MemberState::Suspected },
+        })
+    }
+
+    /// Where those who died may be found again: they may stand behind a partition.
+    pub(super) fn lost(&self) -> impl Iterator<Item = SocketAddr> {
+        let lost = self.known.values().filter(|known| !known.is_member() && !known.has_left);
+        lost.filter_map(|known| known.address)
+    }
+}
+
+/// What happened to one node.
+fn compare(node: &NodeId, before: Option<&Known>, now: &Known, tell: &mut impl FnMut(Event)) {
+    let (node, incarnation) = (node.clone(), now.incarnation);
+    let before = before.filter(|before| before.is_member());
+    let end = |known: &Known, node: NodeId| {
+        let incarnation = known.incarnation;
+        if now.has_left && now.incarnation == known.incarnation {
+            Event::MemberLeft { node, incarnation }
+        } else {
+            Event::MemberDied { node, incarnation }
+        }
+    };
+    match before {
+        Some(before) if !now.is_member() => tell(end(before, node)),
+        None if !now.is_member() => {}
+        Some(before) if before.incarnation != now.incarnation => {
+            tell(end(before, node.clone()));
+            tell(Event::MemberJoined { node, incarnation });
+        }
+        None => tell(Event::MemberJoined { node, incarnation }),
+        Some(before) => match (before.state, now.state) {
+            (State::Alive, State::Suspect) => tell(Event::MemberSuspected { node, incarnation }),
+            (State::Suspect, State::Alive) => tell(Event::MemberRefuted { node, incarnation }),
+            _ => {}
+        },
+    }
+}

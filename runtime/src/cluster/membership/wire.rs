@@ -1,0 +1,106 @@
+//! What foca says, in bytes, and the whole list of members beside it.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use foca::{Codec, Header, Member};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::proto::codec::{self, CodecError, Encoder};
+
+/// What one node tells another of the members. The first byte of a `Gossip` frame says which of them follows; another one is
+/// passed over.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Foca's own.
+    Datagram(Bytes),
+    /// All members that the sender knows.
+    All { members: Vec<Member<Identity>>, wants_answer: bool },
+}
+
+const DATAGRAM: u8 = 1;
+const ALL: u8 = 2;
+const ALL_FOR_ALL: u8 = 3;
+
+/// A member, for the list.
+#[derive(Serialize, Deserialize)]
+struct Listed(Vec<Member<Identity>>);
+
+pub(super) fn datagram(data: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + data.len());
+    out.put_u8(DATAGRAM);
+    out.put_slice(data);
+    out.freeze()
+}
+
+/// All members, in as many parts as fit into frames. Only the last one wants an answer.
+pub(super) fn all(members: Vec<Member<Identity>>, wants_answer: bool) -> Vec<Bytes> {
+    let mut parts = Vec::new();
+    let mut members = members.into_iter().peekable();
+    while members.peek().is_some() {
+        let part: Vec<_> = members.by_ref().take(MEMBERS_A_FRAME).collect();
+        let is_last = members.peek().is_none();
+        let mut out = BytesMut::new();
+        out.put_u8(if wants_answer && is_last { ALL_FOR_ALL } else { ALL });
+        let end = 64 * 1024;
+        if Encoder::new(&mut out, end).put(&Listed(part)).is_ok() {
+            parts.push(out.freeze());
+        }
+    }
+    parts
+}
+
+/// The members of one frame at most: 200 bytes each, with the longest names.
+const MEMBERS_A_FRAME: usize = 256;
+
+/// Reads what a peer has told. `None` if it is of a later version.
+pub(super) fn read(bytes: &Bytes) -> Result<Option<Told>, CodecError> {
+    let Some((kind, rest)) = bytes.split_first() else { return Ok(None) };
+    Ok(match *kind {
+        DATAGRAM => Some(Told::Datagram(bytes.slice_ref(rest))),
+        ALL | ALL_FOR_ALL => {
+            let Listed(members) = codec::decode(rest)?;
+            Some(Told::All { members, wants_answer: *kind == ALL_FOR_ALL })
+        }
+        _ => None,
+    })
+}
+
+/// Foca's parts, by the payload codec.
+#[derive(Debug)]
+pub(super) struct Wire;
+
+impl Codec<Identity> for Wire {
+    type Error = CodecError;
+
+    fn encode_header(&mut self, header: &Header<Identity>, buf: impl BufMut) -> Result<(), CodecError> {
+        put(header, buf)
+    }
+
+    fn decode_header(&mut self, buf: impl Buf) -> Result<Header<Identity>, CodecError> {
+        take(buf)
+    }
+
+    fn encode_member(&mut self, member: &Member<Identity>, buf: impl BufMut) -> Result<(), CodecError> {
+        put(member, buf)
+    }
+
+    fn decode_member(&mut self, buf: impl Buf) -> Result<Member<Identity>, CodecError> {
+        take(buf)
+    }
+}
+
+/// Leaves the buffer as it was if there is no room: foca then ends the datagram.
+fn put<T: Serialize>(value: &T, mut buf: impl BufMut) -> Result<(), CodecError> {
+    let room = buf.remaining_mut();
+    let mut out = BytesMut::new();
+    Encoder::new(&mut out, room).put(value)?;
+    buf.put_slice(&out);
+    Ok(())
+}
+
+fn take<T: DeserializeOwned>(mut buf: impl Buf) -> Result<T, CodecError> {
+    let (value, used) = codec::decode_next(buf.chunk())?;
+    buf.advance(used);
+    Ok(value)
+}

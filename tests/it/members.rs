@@ -1,0 +1,163 @@
+//! Who is a member, and what is told when somebody comes, stands still, goes or dies.
+
+use std::time::Duration;
+
+use skyhold::prelude::*;
+use skyhold::testing::{Cluster, first_revision};
+use skyhold::{Event, Events, MemberState};
+
+use crate::raw::soon;
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// Waits until a node sees so many members.
+async fn sees(node: &Node, count: usize) {
+    let mut watch = node.cluster().watch();
+    let all = async { while watch.next().await.expect("the node lives").members.len() != count {} };
+    soon("enough members", all).await;
+}
+
+/// The next thing that is told of a member.
+async fn told(events: &mut Events) -> Event {
+    let next = async {
+        loop {
+            let event = events.next().await.expect("the node lives");
+            if matches!(
+                event,
+                Event::MemberJoined { .. }
+                    | Event::MemberSuspected { .. }
+                    | Event::MemberRefuted { .. }
+                    | Event::MemberLeft { .. }
+                    | Event::MemberDied { .. }
+            ) {
+                return event;
+            }
+        }
+    };
+    soon("a word of a member", next).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_nodes_are_members_of_each_other_and_versions_go_up() {
+    let cluster = Cluster::start(5).await;
+    for index in 0..5 {
+        sees(&cluster[index], 5).await;
+        let members = cluster[index].cluster().members();
+        let names: Vec<_> = members.members.iter().map(|member| member.node.to_string()).collect();
+        assert_eq!(names, ["n0", "n1", "n2", "n3", "n4"]);
+        assert!(members.members.iter().all(|member| member.state == MemberState::Alive));
+        assert_eq!(members.members[index].incarnation, cluster[index].incarnation());
+    }
+    let mut watch = cluster[0].cluster().watch();
+    let first = watch.next().await.unwrap();
+    cluster.kill(4).await;
+    let then = soon("a change", watch.next()).await.unwrap();
+    assert!(then.version > first.version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_alone_is_a_member_and_wakes_for_nothing() {
+    let node = Node::builder("alone").start().await.unwrap();
+    let members = node.cluster().members();
+    assert_eq!(members.members.len(), 1);
+    assert_eq!(members.members[0].node, id("alone"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_process_is_known_to_be_dead_at_once_and_a_goodbye_as_such() {
+    let mut cluster = Cluster::start(4).await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+    let mut events = [cluster[0].events(), cluster[2].events()];
+    let incarnation = cluster[1].incarnation();
+    let begin = tokio::time::Instant::now();
+    cluster.kill(1).await;
+    for events in &mut events {
+        assert_eq!(told(events).await, Event::MemberDied { node: id("n1"), incarnation });
+    }
+    assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
+
+    let incarnation = cluster[3].incarnation();
+    cluster[3].shutdown().await.unwrap();
+    for events in &mut events {
+        assert_eq!(told(events).await, Event::MemberLeft { node: id("n3"), incarnation });
+    }
+
+    cluster.restart(1).await;
+    let incarnation = cluster[1].incarnation();
+    for events in &mut events {
+        assert_eq!(told(events).await, Event::MemberJoined { node: id("n1"), incarnation });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_suspected_and_then_a_death_within_five_seconds_and_the_node_comes_back() {
+    let cluster = Cluster::start(4).await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+    let mut events = cluster[0].events();
+    let incarnation = cluster[2].incarnation();
+    cluster.pause(2).await;
+    assert!(cluster.is_paused(2));
+    let begin = tokio::time::Instant::now();
+    assert_eq!(told(&mut events).await, Event::MemberSuspected { node: id("n2"), incarnation });
+    let suspected = cluster[0].cluster().members();
+    assert_eq!(suspected.members[2].state, MemberState::Suspected);
+    assert_eq!(told(&mut events).await, Event::MemberDied { node: id("n2"), incarnation });
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    cluster.resume(2).await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sides_of_a_partition_lose_each_other_and_find_together_again() {
+    let cluster = Cluster::start(5).await;
+    for index in 0..5 {
+        sees(&cluster[index], 5).await;
+    }
+    cluster.partition(&[0, 1, 2], &[3, 4]).await;
+    assert!(cluster.is_partitioned(0, 3));
+    for (index, count) in [(0, 3), (1, 3), (2, 3), (3, 2), (4, 2)] {
+        sees(&cluster[index], count).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    cluster.heal().await;
+    for index in 0..5 {
+        sees(&cluster[index], 5).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_node_that_reaches_another_no_more_does_not_make_it_dead() {
+    let cluster = Cluster::start(4).await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+    let mut events = cluster[0].events();
+    cluster.partition(&[1], &[2]).await;
+    assert!(cluster.is_partitioned(1, 2));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    cluster.heal().await;
+    let died = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(events.next()).flatten());
+    let died = died.filter(|event| matches!(event, Event::MemberDied { .. })).count();
+    assert_eq!(died, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_of_the_first_revision_is_connected_and_no_member() {
+    let cluster = Cluster::start_with(2, |node| {
+        if format!("{node:?}").contains("\"n1\"") { first_revision(node) } else { node }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    for index in 0..2 {
+        assert_eq!(cluster[index].peers().len(), 1);
+        assert_eq!(cluster[index].cluster().members().members.len(), 1);
+    }
+}
