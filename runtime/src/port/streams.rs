@@ -182,7 +182,9 @@ impl Items {
 
     fn push(&self, item: Bytes) {
         let mut state = self.state();
-        state.items.push_back(item);
+        // An item keeps the buffer in which it has come, which may be much longer: few do so where nobody reads.
+        let is_kept = state.items.len() < AS_THEY_CAME || item.len() >= LONG;
+        state.items.push_back(if is_kept { item } else { Bytes::copy_from_slice(&item) });
         let waker = state.waker.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -200,6 +202,12 @@ impl Items {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How many items of a stream wait as they came.
+const AS_THEY_CAME: usize = 16;
+
+/// From how many bytes on an item always does: the buffer is only a few times as long.
+const LONG: usize = 16 * 1024;
 
 /// Why nothing more may be sent of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -483,5 +491,24 @@ impl Ended {
 impl fmt::Debug for dyn Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Source")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_items_that_nobody_reads_do_not_keep_the_buffers_in_which_they_came() {
+        let (items, whole) = (Items::default(), Bytes::from(vec![7; 64 * 1024]));
+        let came = [vec![whole.slice(..10); 100], vec![whole.slice(..LONG)]].concat();
+        came.iter().cloned().for_each(|item| items.push(item));
+        let (mut parts, mut taken) = (0, Vec::new());
+        while let Poll::Ready(Next::Item(item)) = items.poll_next(&Context::from_waker(Waker::noop())) {
+            parts += usize::from(item.as_ptr() == whole.as_ptr());
+            taken.push(item);
+        }
+        assert_eq!(taken, came, "all of them, in order");
+        assert_eq!(parts, AS_THEY_CAME + 1, "the first ones, and the long one");
     }
 }
