@@ -77,17 +77,19 @@ pub mod prelude;
 
 pub use futures_util::Stream;
 
-pub use config::{Access, Limits, Overflow, Queued, Secret, SecretError};
+pub use config::{Access, Change, ConfigError, Effect, Limits, Overflow, Place, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};
 pub use node::builder::NodeBuilder;
+pub use node::cluster::Cluster;
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
+pub use node::reload::{Reload, ReloadError};
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use service::call::{Call, CallFuture, SendFuture};

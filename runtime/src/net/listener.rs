@@ -18,25 +18,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts for ever. Cancel safe.
 pub(crate) async fn listen(mut listener: Box<dyn Listener>, wiring: Wiring) {
-    let gate = Gate::new(wiring.config.limits);
+    let gate = Gate::new(wiring.config.load().limits);
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok((stream, from)) => match gate.enter(from.ip()) {
-                Ok(mut place) => {
-                    let leaves = place.leaves();
-                    let connection = accept(wiring.clone(), stream, place);
-                    wiring.spawn(async {
-                        tokio::select! {
-                            biased;
-                            () = connection => {}
-                            () = leaves => {} // its socket is closed by being dropped
-                        }
-                    });
+            Ok((stream, from)) => {
+                gate.set_limits(wiring.config.load().limits);
+                match gate.enter(from.ip()) {
+                    Ok(mut place) => {
+                        let leaves = place.leaves();
+                        let connection = accept(wiring.clone(), stream, place);
+                        wiring.spawn(async {
+                            tokio::select! {
+                                biased;
+                                () = connection => {}
+                                () = leaves => {} // its socket is closed by being dropped
+                            }
+                        });
+                    }
+                    Err(Crowded) => {
+                        tracing::debug!(%from, "a connection was closed: as many stand from its address as may be");
+                    }
                 }
-                Err(Crowded) => {
-                    tracing::debug!(%from, "a connection was closed: as many stand from its address as may be");
-                }
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 time::sleep(PAUSE).await;

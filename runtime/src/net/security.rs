@@ -28,13 +28,25 @@ impl Security {
         self.secret.load().as_deref().cloned()
     }
 
-    pub(crate) fn set_secret(&self, secret: Secret) {
-        self.secret.store(Some(Arc::new(secret)));
+    pub(crate) fn set_secret(&self, secret: Option<Secret>) {
+        self.secret.store(secret.map(Arc::new));
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn set_tls(&self, tls: Tls) {
-        self.tls.store(Some(Arc::new(tls)));
+    pub(crate) fn set_tls(&self, tls: Option<Tls>) {
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    /// Whether whoever connects has to prove something.
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_proven(&self) -> bool {
+        self.secret.load().is_some() || self.tls.load().is_some()
+    }
+
+    /// Whether whoever connects has to prove something.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn is_proven(&self) -> bool {
+        self.secret.load().is_some()
     }
 
     /// Makes a stream one of TLS, if the node has certificates. There is no timeout here.
