@@ -56,7 +56,7 @@ impl Field {
                 *field(settings) = addresses;
             }
             (Self::Duration(field), Value::Text(text)) => {
-                *field(settings) = duration(text).ok_or_else(refused)?
+                *field(settings) = duration(text).ok_or_else(refused)?;
             }
             (Self::Size(field), Value::Text(text)) => *field(settings) = size(text).ok_or_else(refused)?,
             (Self::Size(field) | Self::Count(field), Value::Integer(number)) => {
@@ -64,7 +64,7 @@ impl Field {
             }
             (Self::Flag(field), Value::Flag(flag)) => *field(settings) = *flag,
             (Self::Path(field), Value::Text(text)) if !text.is_empty() => {
-                *field(settings) = Some(folder.join(text))
+                *field(settings) = Some(folder.join(text));
             }
             _ => return Err(refused()),
         }

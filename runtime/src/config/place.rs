@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 /// Where in a configuration something stands: in a line of the file, in an environment variable, or nowhere yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// Behind a pointer, as errors are to be small.
+    at: Box<At>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct At {
     file: PathBuf,
     spot: Spot,
 }
@@ -26,12 +32,12 @@ const SECRETS: [&str; 4] = ["secret", "password", "passphrase", "token"];
 impl Place {
     /// The configuration file.
     pub fn file(&self) -> &Path {
-        &self.file
+        &self.at.file
     }
 
     /// The line in the file, the first one being 1.
     pub fn line(&self) -> Option<usize> {
-        match &self.spot {
+        match &self.at.spot {
             Spot::Line { number, .. } => Some(*number),
             Spot::Nowhere | Spot::Variable(_) => None,
         }
@@ -39,19 +45,23 @@ impl Place {
 
     /// The environment variable that is laid over the file.
     pub fn variable(&self) -> Option<&str> {
-        match &self.spot {
+        match &self.at.spot {
             Spot::Variable(name) => Some(name),
             Spot::Nowhere | Spot::Line { .. } => None,
         }
     }
 
+    fn at(file: &Path, spot: Spot) -> Self {
+        Self { at: Box::new(At { file: file.to_owned(), spot }) }
+    }
+
     /// What ought to stand in the file, and does not.
     pub(crate) fn nowhere(file: &Path) -> Self {
-        Self { file: file.to_owned(), spot: Spot::Nowhere }
+        Self::at(file, Spot::Nowhere)
     }
 
     pub(super) fn in_variable(file: &Path, name: &str) -> Self {
-        Self { file: file.to_owned(), spot: Spot::Variable(name.to_owned()) }
+        Self::at(file, Spot::Variable(name.to_owned()))
     }
 
     /// The bytes `span` of the file's text.
@@ -68,13 +78,13 @@ impl Place {
         };
         let start = columns(at - begins);
         let end = columns(span.end.saturating_sub(begins)).max(start + 1);
-        Self { file: file.to_owned(), spot: Spot::Line { number, text: shown, marked: start..end } }
+        Self::at(file, Spot::Line { number, text: shown, marked: start..end })
     }
 
     /// Writes a problem with its place, and the line that has it.
     pub(super) fn explain(&self, f: &mut fmt::Formatter<'_>, problem: &dyn fmt::Display) -> fmt::Result {
-        let file = self.file.display();
-        match &self.spot {
+        let file = self.at.file.display();
+        match &self.at.spot {
             Spot::Nowhere => write!(f, "{file}: {problem}"),
             Spot::Variable(name) => write!(f, "environment variable {name}: {problem}"),
             Spot::Line { number, text, marked } => {

@@ -198,10 +198,10 @@ impl Reader<'_> {
         }
         match (peers, service) {
             (Some(peers), Some(service)) => {
-                self.read.settings.access.rules.push(Rule { peers, service, methods })
+                self.read.settings.access.rules.push(Rule { peers, service, methods });
             }
             (None, _) => {
-                self.invalid("access.peers", rule.span(), "is missing: whom the rule is for".to_owned())
+                self.invalid("access.peers", rule.span(), "is missing: whom the rule is for".to_owned());
             }
             (_, None) => {
                 self.invalid("access.service", rule.span(), "is missing: what they may call".to_owned());

@@ -65,7 +65,7 @@ fn file(values: &[(&str, &str)]) -> String {
             && ["security.certificate", "security.key", "security.authorities"].contains(&key)
     };
     let lines = values.iter().filter(|(key, _)| !is_left_out(key));
-    lines.map(|(key, value)| format!("{key} = {value}\n")).collect()
+    lines.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

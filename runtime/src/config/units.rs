@@ -37,7 +37,7 @@ pub(super) fn size(text: &str) -> Option<usize> {
 
 /// A size in the largest unit that shows it exactly.
 pub(super) fn show_size(bytes: usize) -> String {
-    let exact = SIZES.into_iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
+    let exact = SIZES.into_iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (unit, factor) = exact.unwrap_or(("B", 1));
     format!("{} {unit}", bytes / factor)
 }

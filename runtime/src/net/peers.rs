@@ -411,7 +411,7 @@ impl Peers {
 /// Ends when the topology is configured anew. Cancel safe.
 async fn changed(configured: &mut watch::Receiver<Topology>) {
     if configured.changed().await.is_err() {
-        std::future::pending().await // nobody can change it any more
+        std::future::pending::<()>().await; // nobody can change it any more
     }
 }
 

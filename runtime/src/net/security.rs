@@ -37,16 +37,20 @@ impl Security {
         self.tls.store(tls.map(Arc::new));
     }
 
-    /// Whether whoever connects has to prove something.
-    #[cfg(feature = "tls")]
-    pub(crate) fn is_proven(&self) -> bool {
-        self.secret.load().is_some() || self.tls.load().is_some()
+    pub(crate) fn has_secret(&self) -> bool {
+        self.secret.load().is_some()
     }
 
-    /// Whether whoever connects has to prove something.
+    #[cfg(feature = "tls")]
+    pub(crate) fn has_certificates(&self) -> bool {
+        self.tls.load().is_some()
+    }
+
+    /// There is no TLS in this build.
     #[cfg(not(feature = "tls"))]
-    pub(crate) fn is_proven(&self) -> bool {
-        self.secret.load().is_some()
+    #[expect(clippy::unused_self, reason = "as with TLS")]
+    pub(crate) fn has_certificates(&self) -> bool {
+        false
     }
 
     /// Makes a stream one of TLS, if the node has certificates. There is no timeout here.

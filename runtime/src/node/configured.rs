@@ -22,6 +22,15 @@ use crate::node::reload::Reload;
 /// What tells one content from another.
 pub(crate) type Digest = [u8; 32];
 
+/// The keys from which a secret comes.
+const SECRET: [&str; 2] = ["security.secret_file", "security.also_accept_file"];
+
+/// The keys from which certificates come.
+const CERTIFICATES: [&str; 3] = ["security.certificate", "security.key", "security.authorities"];
+
+/// The keys that say who may call what.
+const ACCESS: [&str; 2] = ["security.closed", "access"];
+
 /// Where a configuration is read from.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -116,16 +125,16 @@ impl Configured {
         let mut state = self.state();
         let Plan { loaded, in_force, reload } = self.decide(&state, inner)?;
         let Loaded { read, secret, certificates, contents, digest } = loaded;
-        let has = |prefix: &str| reload.changes.iter().any(|change| change.key.starts_with(prefix));
+        let has = |keys: &[&str]| touches(&reload.changes, keys);
 
         let security = &inner.in_force.security;
-        if has("security.secret_file") || has("security.also_accept_file") {
+        if has(&SECRET) {
             security.set_secret(secret);
         }
-        if has("security.certificate") || has("security.key") || has("security.authorities") {
+        if has(&CERTIFICATES) {
             certificates.put(security);
         }
-        if has("access") || has("security.closed") {
+        if has(&ACCESS) {
             inner.in_force.access.store(Arc::new(in_force.access.clone()));
         }
         inner.host.set_call_timeout(in_force.call_timeout);
@@ -170,11 +179,16 @@ impl Configured {
             return Err(loaded.read.invalid(key, text));
         }
         let opens_sockets = in_force.opens_sockets() || inner.in_force.has_seeds();
-        let touches = changes.iter().any(|change| change.key.starts_with("security."));
-        let is_proven = match touches {
-            true => loaded.secret.is_some() || in_force.certificate.is_some(),
-            false => inner.in_force.security.is_proven(),
+        // What code has given counts as long as the file's does not change.
+        let security = &inner.in_force.security;
+        let has_secret =
+            if touches(&changes, &SECRET) { loaded.secret.is_some() } else { security.has_secret() };
+        let has_certificates = if touches(&changes, &CERTIFICATES) {
+            in_force.certificate.is_some()
+        } else {
+            security.has_certificates()
         };
+        let is_proven = has_secret || has_certificates;
         if opens_sockets && !is_proven && !in_force.is_insecure {
             return Err(self.insecure(&inner.host.node));
         }
@@ -186,6 +200,11 @@ impl Configured {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether one of the keys has changed.
+fn touches(changes: &[Change], keys: &[&str]) -> bool {
+    changes.iter().any(|change| keys.contains(&&*change.key))
 }
 
 /// The files that have another content under the same name.
@@ -232,7 +251,7 @@ fn contents(settings: &Settings) -> Contents {
 
 fn digest(text: &[u8], contents: &Contents) -> Digest {
     let all = Sha256::new().chain_update(Sha256::digest(text));
-    contents.values().fold(all, |all, content| all.chain_update(content)).finalize().into()
+    contents.values().fold(all, Sha256::chain_update).finalize().into()
 }
 
 impl fmt::Debug for Configured {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::node::configured::Digest;
+use crate::node::configured::{Configured, Digest};
 use crate::node::node::Inner;
 use crate::node::reload::{ReloadError, log};
 use crate::time;
@@ -40,6 +40,6 @@ pub(crate) async fn follow(inner: Arc<Inner>) {
 /// The content that there is now; `None` if the runtime ends.
 async fn look(inner: &Arc<Inner>) -> Option<Digest> {
     let inner = Arc::clone(inner);
-    let look = move || inner.configured.as_ref().map(|configured| configured.look());
+    let look = move || inner.configured.as_ref().map(Configured::look);
     tokio::task::spawn_blocking(look).await.ok()?
 }
