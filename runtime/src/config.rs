@@ -3,14 +3,31 @@
 //! Invariant: plain values, checked when they are made; nothing here reads the clock or the network.
 
 mod access;
+mod error;
+mod field;
+mod keys;
 mod limits;
+mod nearest;
+mod place;
+mod plan;
+mod read;
 mod secret;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod units;
 
 pub use access::Access;
 pub(crate) use access::Asked;
+pub use error::ConfigError;
 pub(crate) use limits::LEAST_CREDIT;
 pub use limits::Limits;
+pub use place::Place;
+pub use plan::{Change, Effect};
+pub(crate) use plan::{adopt, changes};
+pub(crate) use read::{MAX_CLUSTER, PREFIX, Read, read};
 pub use secret::{Secret, SecretError};
+pub(crate) use settings::{Problem, Settings};
 
 /// What happens to a message for which the mailbox has no room: `#[service(overflow = "reject")]`. The default is
 /// [`Overflow::Wait`].

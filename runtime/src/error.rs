@@ -180,6 +180,9 @@ pub enum StartError {
         /// What is wrong, and what was expected.
         problem: String,
     },
+    /// The configuration file cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// The listening address could not be bound. No node was started.
     #[error("cannot listen on {address}")]
     Listen {

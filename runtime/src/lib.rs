@@ -81,7 +81,7 @@ pub mod prelude;
 pub use futures_util::Stream;
 
 pub use cluster::membership::{Member, MemberState, Members};
-pub use config::{Access, Limits, Overflow, Queued, Secret, SecretError};
+pub use config::{Access, Change, ConfigError, Effect, Limits, Overflow, Place, Queued, Secret, SecretError};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
@@ -93,6 +93,7 @@ pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::lookup::Lookup;
 pub use node::node::Node;
+pub use node::reload::{Reload, ReloadError};
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use service::call::{Call, CallFuture, SendFuture};

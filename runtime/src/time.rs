@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this file owns the clock")]
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The present.
@@ -60,4 +61,27 @@ impl Seldom {
 pub(crate) fn unix_millis() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration that may change while others read it. What is longer than 2^64 ns, which is 584 years, counts as that.
+#[derive(Debug)]
+pub(crate) struct AtomicDuration(AtomicU64);
+
+impl AtomicDuration {
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self(AtomicU64::new(nanos(duration)))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set(&self, duration: Duration) {
+        self.0.store(nanos(duration), Ordering::Relaxed);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ mod calls;
 mod cancellation;
 mod compatible;
 mod concurrency;
+mod config;
 mod credit;
 mod deadlines;
 mod deadlock;

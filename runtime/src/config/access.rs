@@ -2,6 +2,8 @@
 //!
 //! Invariant: what a rule does not say clearly, it does not allow.
 
+use std::fmt;
+
 /// Which peers may call which services of a node, and which of their methods. Set by
 /// [`NodeBuilder::access`](crate::NodeBuilder::access), changed by [`Node::set_access`](crate::Node::set_access). Calls
 /// within the node are not touched.
@@ -21,18 +23,19 @@
 ///
 /// Names of nodes are worth what proves them: the certificate, if the nodes have [`Tls`](crate::NodeBuilder::tls). With a secret
 /// alone, whoever has it can take any name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    rules: Vec<Rule>,
-    is_closed: bool,
+    pub(super) rules: Vec<Rule>,
+    pub(super) is_closed: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Rule {
-    peers: String,
-    service: String,
+/// As `gate-* may call accounts` or `metrics may call accounts.{count}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) peers: String,
+    pub(super) service: String,
     /// All, if there are none.
-    methods: Option<Vec<String>>,
+    pub(super) methods: Option<Vec<String>>,
 }
 
 impl Access {
@@ -84,6 +87,16 @@ impl Access {
             (Some(methods), Asked::Any) => !methods.is_empty(),
             (Some(_), Asked::Unknown) => false,
         })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} may call {}", self.peers, self.service)?;
+        match &self.methods {
+            Some(methods) => write!(f, ".{{{}}}", methods.join(", ")),
+            None => Ok(()),
+        }
     }
 }
 

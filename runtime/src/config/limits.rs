@@ -155,21 +155,22 @@ impl Limits {
 
     /// What cannot be used: the limit, and why.
     pub(crate) fn problem(&self, max_message: usize) -> Option<(&'static str, String)> {
+        let unread = self.send_buffer.saturating_add(self.long_send_buffer).saturating_add(max_message);
         let least = [
             ("limits.connections", self.connections, 1),
             ("limits.connections_per_address", self.connections_per_address, 1),
             ("limits.strangers", self.strangers, 1),
             ("limits.strangers_per_address", self.strangers_per_address, 1),
-            ("limits.credit.messages", self.credit_messages, LEAST_CREDIT.0),
-            ("limits.credit.bytes", self.credit_bytes, LEAST_CREDIT.1),
+            ("limits.credit_messages", self.credit_messages, LEAST_CREDIT.0),
+            ("limits.credit_bytes", self.credit_bytes, LEAST_CREDIT.1),
             ("limits.pieces", self.pieces, LEAST_BYTES),
             ("limits.send_buffer", self.send_buffer, LEAST_BYTES),
             ("limits.long_send_buffer", self.long_send_buffer, LEAST_BYTES),
-            ("limits.unread", self.unread, self.send_buffer + self.long_send_buffer + max_message),
+            ("limits.unread", self.unread, unread),
             ("limits.requests", self.requests, 1),
             ("limits.streams", self.streams, 1),
-            ("limits.stream_credit.items", self.stream_items, 1),
-            ("limits.stream_credit.bytes", self.stream_bytes, 1),
+            ("limits.stream_items", self.stream_items, 1),
+            ("limits.stream_bytes", self.stream_bytes, 1),
             ("limits.watches", self.watches, 1),
             ("limits.names", self.names, 1),
             ("limits.events", self.events, 1),
@@ -195,8 +196,8 @@ mod tests {
         assert_eq!(Limits::default().problem(64 << 20), None);
         for (limits, expected) in [
             (Limits::default().connections(0), "limits.connections is 0; at least 1 is needed"),
-            (Limits::default().credit(15, 1 << 20), "limits.credit.messages is 15; at least 16 is needed"),
-            (Limits::default().credit(16, 1), "limits.credit.bytes is 1; at least 65536 is needed"),
+            (Limits::default().credit(15, 1 << 20), "limits.credit_messages is 15; at least 16 is needed"),
+            (Limits::default().credit(16, 1), "limits.credit_bytes is 1; at least 65536 is needed"),
             (Limits::default().unread(1 << 20), "limits.unread is 1048576; at least 6291456 is needed"),
         ] {
             let (limit, problem) = limits.problem(max_message).unwrap();

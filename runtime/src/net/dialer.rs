@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::net::driver::{Driver, Surroundings};
 use crate::net::io::{Stream, Transport};
 use crate::net::news::{Dialled, News};
@@ -21,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Wiring {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) config: ConnectionConfig,
+    /// For connections to come.
+    pub(crate) config: Arc<ArcSwap<ConnectionConfig>>,
     pub(crate) security: Arc<Security>,
     pub(crate) surroundings: Surroundings,
 }
@@ -70,11 +73,12 @@ impl Wiring {
         dialled: &Dialled,
     ) -> Option<(Stream, ConnectionConfig)> {
         let address = stream.peer.to_string();
-        let secured = time::timeout(self.config.handshake_timeout, self.security.secured(stream, dialled));
+        let config = self.config.load_full();
+        let secured = time::timeout(config.handshake_timeout, self.security.secured(stream, dialled));
         let reason = match secured.await {
             Some(Ok(stream)) => {
                 let (secret, certificate) = (self.security.secret(), stream.certificate.clone());
-                return Some((stream, ConnectionConfig { secret, certificate, ..self.config.clone() }));
+                return Some((stream, ConnectionConfig { secret, certificate, ..(*config).clone() }));
             }
             Some(Err(error)) => CloseReason::Insecure(error.to_string()),
             None => CloseReason::HandshakeTimeout,

@@ -81,6 +81,21 @@ impl Dials {
         self.addresses.insert(address, Dial { state, backoff, failures: 0, node, tried: None, is_seed });
     }
 
+    /// Dials these addresses as long as they stand here, and no other one that was configured.
+    pub(super) fn configure(&mut self, seeds: &BTreeMap<Arc<str>, Option<NodeId>>, now: Instant) {
+        self.addresses.retain(|address, dial| {
+            let is_configured = seeds.contains_key(address);
+            let stays = !dial.is_seed || is_configured || dial.state == State::Connected;
+            dial.is_seed &= is_configured; // a lost connection is looked for as those that peers told of are
+            stays
+        });
+        for (address, node) in seeds {
+            if self.addresses.get(address).is_none_or(|dial| !dial.is_seed) {
+                self.add(Arc::clone(address), true, node.clone(), now);
+            }
+        }
+    }
+
     /// Somebody waits for a node. Gives whether an address of it is known.
     pub(super) fn hint(&mut self, node: &NodeId, now: Instant) {
         self.of(node).for_each(|dial| dial.hint(now));
@@ -269,6 +284,24 @@ mod tests {
         assert_eq!(failures, 10);
         assert!(!dials.look_for(&node()));
         assert_eq!(dials.next(), None);
+    }
+
+    #[test]
+    fn what_is_not_configured_any_more_is_not_dialled_and_what_did_not_change_is_left_alone() {
+        let (mut dials, now) = dials(true);
+        let seeds = |addresses: &[&str]| addresses.iter().map(|at| (Arc::from(*at), None)).collect();
+        dials.add("10.0.0.9:7000".into(), false, None, now);
+        assert_eq!(due(&mut dials, now), 2);
+        dials.failed(ADDRESS, now);
+        let pause = dials.next();
+        dials.configure(&seeds(&[ADDRESS]), now);
+        assert_eq!(dials.next(), pause, "it is not dialled sooner for it");
+        dials.configure(&seeds(&["10.0.0.2:7000"]), now);
+        assert_eq!(dials.due(now, |_, _| false), [("10.0.0.2:7000".into(), 3)]);
+        assert!(dials.is_dialling("10.0.0.9:7000".parse().unwrap()), "what a peer told of stays");
+        dials.lost(ADDRESS, now);
+        dials.failed(ADDRESS, now);
+        assert_eq!(dials.next(), None, "what comes of an earlier dial changes nothing");
     }
 
     #[test]

@@ -14,13 +14,14 @@ use crate::config::Limits;
 /// The places of one listener.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    limits: Limits,
     /// Guards who is inside.
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
+    /// For those who come.
+    limits: Limits,
     /// Numbers those who come.
     next: u64,
     /// Those who have not proven anything yet, the longest there first.
@@ -49,7 +50,12 @@ pub(crate) struct Crowded;
 
 impl Gate {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, inside: Mutex::default() })
+        Arc::new(Self { inside: Mutex::new(Inside { limits, ..Inside::default() }) })
+    }
+
+    /// Sets other limits, for those who come from now on: nobody inside has to leave.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.inside().limits = limits;
     }
 
     /// Lets a stranger in. If there are too many, from its address or in all, the one that has been there longest has to leave.
@@ -57,14 +63,14 @@ impl Gate {
         let from = network(from);
         let mut inside = self.inside();
         if let Some(count) = inside.addresses.get(&from) {
-            if count.strangers.len() >= self.limits.strangers_per_address {
+            if count.strangers.len() >= inside.limits.strangers_per_address {
                 let longest = count.strangers.first().copied();
                 inside.leave(longest);
-            } else if count.all >= self.limits.connections_per_address {
+            } else if count.all >= inside.limits.connections_per_address {
                 return Err(Crowded);
             }
         }
-        if inside.strangers.len() >= self.limits.strangers {
+        if inside.strangers.len() >= inside.limits.strangers {
             let longest = inside.strangers.keys().next().copied();
             inside.leave(longest);
         }
@@ -133,7 +139,7 @@ impl Place {
     /// The stranger has proven to be a peer. `false`: there are as many peers as may be.
     pub(crate) fn prove(&mut self) -> bool {
         let mut inside = self.gate.inside();
-        if inside.peers >= self.gate.limits.connections {
+        if inside.peers >= inside.limits.connections {
             return false;
         }
         let Some(stranger) = inside.strangers.remove(&self.number) else { return false }; // it has to leave

@@ -20,11 +20,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts for ever. Cancel safe.
 pub(crate) async fn listen(mut listener: Box<dyn Listener>, wiring: Wiring) {
-    let gate = Gate::new(wiring.config.limits);
+    let gate = Gate::new(wiring.config.load().limits);
     let mut crowded = Seldom::default();
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok((stream, from)) => {
+                gate.set_limits(wiring.config.load().limits);
                 if let Ok(place) = gate.enter(from.ip()) {
                     serve(&wiring, stream, place);
                     continue;

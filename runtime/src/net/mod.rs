@@ -14,3 +14,4 @@ pub(crate) mod security;
 pub(crate) mod table;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod topology;

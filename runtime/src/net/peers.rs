@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
@@ -18,11 +18,15 @@ use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
 use crate::net::news::{Dialled, Ended, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
+use crate::net::topology::Topology;
 use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Refuse, RefuseReason};
 use crate::proto::survivor::{self, Admit, Existing};
 use crate::time;
+
+/// What a node that is turned off is told.
+const TURNED_OFF: &str = "the node is turned off by the configuration";
 
 /// Tells everybody outside what happened.
 pub(crate) type Publish = Arc<dyn Fn(Event) + Send + Sync>;
@@ -42,16 +46,22 @@ pub(crate) struct Peers {
     retired: Vec<mpsc::Sender<Order>>,
     /// Those of them that stay longer, as the peer may not know of the one that has the place: until it has told its names over
     /// that one, which comes after it uses it for all that is new.
-    replaced: BTreeMap<NodeId, Vec<(Arc<Link>, mpsc::Sender<Order>)>>,
+    replaced: BTreeMap<NodeId, Vec<Replaced>>,
     /// Whose connection has told its names.
     heard: BTreeSet<NodeId>,
     dials: Dials,
+    /// Whom this node is configured to connect with.
+    topology: Topology,
+    configured: watch::Receiver<Topology>,
     /// Connections that were admitted or established, or refused after they had asked, and have not ended.
     open: usize,
     is_closing: bool,
     /// Whoever waits for the last connection's end.
     closed: Option<oneshot::Sender<()>>,
 }
+
+/// A connection whose place another one took.
+type Replaced = (Arc<Link>, mpsc::Sender<Order>);
 
 /// A node whose connection was lost.
 #[derive(Debug)]
@@ -69,8 +79,9 @@ impl Peers {
         cluster: mpsc::Sender<PeerEvent>,
         table: Arc<PeerTable>,
         publish: Publish,
+        configured: watch::Receiver<Topology>,
     ) -> Self {
-        let dials = Dials::new(wiring.config.identity.incarnation.0);
+        let dials = Dials::new(wiring.config.load().identity.incarnation.0);
         Self {
             me,
             wiring,
@@ -84,27 +95,23 @@ impl Peers {
             replaced: BTreeMap::new(),
             heard: BTreeSet::new(),
             dials,
+            topology: Topology::default(),
+            configured,
             open: 0,
             is_closing: false,
             closed: None,
         }
     }
 
-    /// Connects to `address` as long as the node lives. The node's own address is passed over.
-    pub(crate) fn seed(&mut self, address: &str) {
-        let own = self.wiring.config.identity.listen.map(|at| at.to_string());
-        if own.as_deref() != Some(address) {
-            self.dials.add(address.into(), true, None, time::now());
-        }
-    }
-
     /// Runs until nobody can tell it anything any more.
     pub(crate) async fn run(mut self) {
+        self.configure().await;
         loop {
             self.dial_due();
             let next = self.away.values().filter_map(|away| away.until).chain(self.dials.next()).min();
             tokio::select! {
                 biased;
+                () = changed(&mut self.configured) => self.configure().await,
                 news = self.news.recv() => match news {
                     Some(news) => self.handle(news).await,
                     None => return,
@@ -157,6 +164,33 @@ impl Peers {
         }
     }
 
+    /// Makes the topology so as it is configured now. The node's own address is passed over. Connections stay, but those with
+    /// nodes that are turned off.
+    async fn configure(&mut self) {
+        let now = time::now();
+        self.topology = self.configured.borrow_and_update().clone();
+        if let Some(own) = self.wiring.config.load().identity.listen {
+            self.topology.seeds.remove(own.to_string().as_str());
+        }
+        if self.is_closing {
+            return;
+        }
+        self.dials.configure(&self.topology.seeds, now);
+        let off: Vec<_> = self.up.iter().filter(|(node, _)| self.topology.is_off(node)).collect();
+        for (node, up) in off {
+            drop(up.orders.try_send(Order::Close(TURNED_OFF.into())));
+            if let Some(at) = up.link.peer().listen.filter(is_dialable) {
+                // So that it is known whose it is, and not dialled.
+                self.dials.add(at.to_string().into(), false, Some(node.clone()), now);
+            }
+        }
+        let lost = |node: &&NodeId| self.topology.is_off(node) || !self.dials.look_for(node);
+        let gone: Vec<_> = self.away.keys().filter(lost).cloned().collect();
+        for node in gone {
+            self.gone(&node, false).await;
+        }
+    }
+
     /// Decides about a connection that a peer made.
     async fn admit(&mut self, ticket: Ticket, decision: oneshot::Sender<Result<(), Refuse>>) {
         let peer = ticket.link.peer().clone();
@@ -171,6 +205,8 @@ impl Peers {
         };
         let verdict = if self.is_closing {
             Admit::Refuse(RefuseReason::ShuttingDown)
+        } else if self.topology.is_off(&peer.node) {
+            Admit::Refuse(RefuseReason::TurnedOff)
         } else {
             survivor::admit(&self.me, &peer.node, peer.incarnation, existing)
         };
@@ -192,6 +228,11 @@ impl Peers {
         self.open += 1;
         if let Dialled::ByMe(address) = &ticket.dialled {
             self.dials.connected(address, &ticket.link.peer().node);
+        }
+        if self.topology.is_off(&ticket.link.peer().node) {
+            drop(ticket.orders.try_send(Order::Close(TURNED_OFF.into())));
+            self.retired.push(ticket.orders);
+            return;
         }
         if self.is_beaten(&ticket) {
             let node = ticket.link.peer().node.clone();
@@ -283,13 +324,14 @@ impl Peers {
             self.up.remove(&node);
             self.heard.remove(&node);
             self.let_go(&node);
-            let is_away = !self.is_closing && !matches!(reason, CloseReason::Goodbye(_));
+            let stays_away = self.is_closing || self.topology.is_off(&node);
+            let is_away = !stays_away && !matches!(reason, CloseReason::Goodbye(_));
             if is_away {
                 if let Some(at) = listen.filter(is_dialable) {
                     self.dials.add(at.to_string().into(), false, Some(node.clone()), now);
                 }
                 let can_be_dialled = self.dials.look_for(&node);
-                let until = (!can_be_dialled).then(|| now + self.wiring.config.silence);
+                let until = (!can_be_dialled).then(|| now + self.wiring.config.load().silence);
                 self.away.insert(node.clone(), Away { incarnation, until });
             }
             self.publish_table();
@@ -315,7 +357,8 @@ impl Peers {
 
     /// Looks for a node of which somebody has heard.
     fn expect(&mut self, node: NodeId, incarnation: Incarnation, at: SocketAddr) {
-        if !self.is_closing && node != self.me && !self.up.contains_key(&node) {
+        let is_wanted = !self.is_closing && node != self.me && !self.topology.is_off(&node);
+        if is_wanted && !self.up.contains_key(&node) {
             self.dials.add(at.to_string().into(), false, Some(node.clone()), time::now());
             if self.dials.look_for(&node) {
                 self.away.entry(node).or_insert(Away { incarnation, until: None });
@@ -366,9 +409,11 @@ impl Peers {
             return self.dials.clear();
         }
         let is_there = |node: Option<&NodeId>, address: &str| {
-            self.up.values().map(|ticket| ticket.link.peer()).any(|peer| {
-                node == Some(&peer.node) || peer.listen.is_some_and(|at| at.to_string() == address)
-            })
+            let is_off = node.is_some_and(|node| self.topology.is_off(node));
+            is_off
+                || self.up.values().map(|ticket| ticket.link.peer()).any(|peer| {
+                    node == Some(&peer.node) || peer.listen.is_some_and(|at| at.to_string() == address)
+                })
         };
         for (address, number) in self.dials.due(time::now(), is_there) {
             self.wiring.dial(address, number);
@@ -404,6 +449,13 @@ impl Peers {
 
     async fn tell(&self, event: PeerEvent) {
         drop(self.cluster.send(event).await); // the cluster's task is gone: the node ends
+    }
+}
+
+/// Ends when the topology is configured anew. Cancel safe.
+async fn changed(configured: &mut watch::Receiver<Topology>) {
+    if configured.changed().await.is_err() {
+        std::future::pending::<()>().await; // nobody can change it any more
     }
 }
 

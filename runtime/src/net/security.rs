@@ -28,13 +28,29 @@ impl Security {
         self.secret.load().as_deref().cloned()
     }
 
-    pub(crate) fn set_secret(&self, secret: Secret) {
-        self.secret.store(Some(Arc::new(secret)));
+    pub(crate) fn set_secret(&self, secret: Option<Secret>) {
+        self.secret.store(secret.map(Arc::new));
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn set_tls(&self, tls: Tls) {
-        self.tls.store(Some(Arc::new(tls)));
+    pub(crate) fn set_tls(&self, tls: Option<Tls>) {
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    pub(crate) fn has_secret(&self) -> bool {
+        self.secret.load().is_some()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn has_certificates(&self) -> bool {
+        self.tls.load().is_some()
+    }
+
+    /// There is no TLS in this build.
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as with TLS")]
+    pub(crate) fn has_certificates(&self) -> bool {
+        false
     }
 
     /// Makes a stream one of TLS, if the node has certificates. There is no timeout here.

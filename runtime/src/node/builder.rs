@@ -1,16 +1,16 @@
 //! From settings to a running node.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
 use crate::cluster::membership;
-use crate::config::{Access, Limits, Secret};
+use crate::config::{Access, ConfigError, Limits, MAX_CLUSTER, Problem, Secret, Settings};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
@@ -20,87 +20,115 @@ use crate::net::ends::Ends;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
 use crate::net::peers::{Peers, Publish, is_dialable};
-use crate::net::security::Security;
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
+use crate::node::configured::{Configured, Source};
+use crate::node::follow;
+use crate::node::in_force::InForce;
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::port::Spawn;
-use crate::proto::codec::LARGE;
-use crate::proto::settings::{ConnectionConfig, FEATURES, Identity};
+use crate::proto::settings::{FEATURES, Identity};
 use crate::service::host::Host;
 use crate::time;
-
-/// The longest name of a cluster, in bytes.
-const MAX_CLUSTER: usize = 128;
 
 /// How many pieces of news may wait for the peers' task, and for the cluster's.
 const NEWS: usize = 1024;
 
-/// The smallest and the largest `max_message`.
-const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, LARGE);
-
-/// What surrounds the arguments of a message in its frame, at most.
-const AROUND_A_MESSAGE: usize = 64 * 1024;
-
-/// A node's settings. Made by `Node::builder`.
+/// A node's settings. Made by `Node::builder`, or from a file by [`NodeBuilder::from_config`].
 #[must_use = "a node starts with `.start().await`"]
 pub struct NodeBuilder {
-    name: String,
-    cluster: String,
-    listen: Option<String>,
+    settings: Settings,
+    /// Those that code gives. They stay when a file's change.
     seeds: Vec<String>,
     secret: Option<Secret>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
-    is_insecure: bool,
-    access: Access,
-    call_timeout: Duration,
-    shutdown_timeout: Duration,
-    heartbeat: Duration,
-    silence: Duration,
-    handshake_timeout: Duration,
-    max_message: usize,
-    limits: Limits,
+    configured: Option<Configured>,
+    follows_file: bool,
     transport: Arc<dyn Transport>,
     features: u64,
 }
 
 impl NodeBuilder {
     pub(crate) fn new(name: String) -> Self {
+        Self::with(Settings::new(name))
+    }
+
+    fn with(settings: Settings) -> Self {
         Self {
-            name,
-            cluster: "default".to_owned(),
-            listen: None,
+            settings,
             seeds: Vec::new(),
             secret: None,
             #[cfg(feature = "tls")]
             tls: None,
-            is_insecure: false,
-            access: Access::open(),
-            call_timeout: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(1),
-            silence: Duration::from_secs(5),
-            handshake_timeout: Duration::from_secs(5),
-            max_message: 64 * 1024 * 1024,
-            limits: Limits::default(),
+            configured: None,
+            follows_file: false,
             transport: Arc::new(Tcp),
             features: FEATURES,
         }
     }
 
+    /// Begins a node by a configuration file, over which the environment is laid: `SKYHOLD__NODE__LISTEN` stands for the key
+    /// `listen` of the section `[node]`. `CONFIGURATION.md` names every key with its default.
+    ///
+    /// What is set by the other methods afterwards goes before the file, until a reload finds that key changed in the file.
+    ///
+    /// ```no_run
+    /// # use skyhold::NodeBuilder;
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = NodeBuilder::from_config("skyhold.toml")?.reload_on_change().start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the line, the key, and what was expected there.
+    pub fn from_config(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Self::from_config_with(file, environment)
+    }
+
+    /// As [`NodeBuilder::from_config`], with this environment in the place of the process's.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::from_config`].
+    pub fn from_config_with<N: Into<String>, V: Into<String>>(
+        file: impl AsRef<Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError> {
+        let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let source = Source::new(file.as_ref(), variables);
+        let loaded = source.load(None)?;
+        let mut builder = Self::with(loaded.read.settings.clone());
+        builder.secret.clone_from(&loaded.secret);
+        #[cfg(feature = "tls")]
+        builder.tls.clone_from(&loaded.certificates.tls);
+        builder.configured = Some(Configured::new(source, loaded));
+        Ok(builder)
+    }
+
+    /// Looks every 2 s whether the configuration file, or a file of the section `[security]`, has other content, and reloads
+    /// when it does. A content is taken when two looks have seen the same, so that a file may be written slowly; one that cannot be
+    /// used is logged once, and the old one stays in force. Without a file it has no effect. Default: off.
+    pub fn reload_on_change(mut self) -> Self {
+        self.follows_file = true;
+        self
+    }
+
     /// The cluster's name. Nodes of other clusters are refused. Default: `default`.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
-        self.cluster = cluster.into();
+        self.settings.cluster = cluster.into();
         self
     }
 
     /// Where to listen for peers, as `host:port`; port 0 takes a free one, see [`Node::address`]. Default: nowhere.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
+        self.settings.listen = Some(address.into());
         self
     }
 
@@ -132,56 +160,56 @@ impl NodeBuilder {
     /// address is believed to be one: for networks where nobody else is, and for tests. Without this a node with neither secret
     /// nor certificates starts only if it opens no socket. Has no effect on one that has them.
     pub fn insecure_without_secret(mut self) -> Self {
-        self.is_insecure = true;
+        self.settings.is_insecure = true;
         self
     }
 
     /// Which peers may call which services of this node. Default: all. [`Node::set_access`] changes it while the node runs.
     pub fn access(mut self, access: Access) -> Self {
-        self.access = access;
+        self.settings.access = access;
         self
     }
 
     /// How long a call may take that says nothing else. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
+        self.settings.call_timeout = timeout;
         self
     }
 
     /// How long [`Node::shutdown`] may take to drain before what still runs is cut off. Default: 10 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
+        self.settings.shutdown_timeout = timeout;
         self
     }
 
     /// After how long a silence a peer is asked whether it is there. Default: 1 s.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval;
+        self.settings.heartbeat = interval;
         self
     }
 
     /// After how long a silence a peer is given up. More than the heartbeat. Default: 5 s.
     pub fn silence(mut self, limit: Duration) -> Self {
-        self.silence = limit;
+        self.settings.silence = limit;
         self
     }
 
     /// How long a stranger may take to prove that it is a peer. Default: 5 s.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.handshake_timeout = limit;
+        self.settings.handshake_timeout = limit;
         self
     }
 
     /// The largest message that this node takes from a peer, in bytes of its encoded arguments or reply. Between 64 KiB
     /// and 64 MiB. Default: 64 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
-        self.max_message = bytes;
+        self.settings.max_message = bytes;
         self
     }
 
     /// How much this node keeps for its peers and for strangers on its port, at most. Default: see [`Limits`].
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
@@ -209,11 +237,13 @@ impl NodeBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn start(self) -> Result<Node, StartError> {
-        let id = NodeId::new(&self.name)?;
-        check_name("cluster", &self.cluster, MAX_CLUSTER)?;
-        self.check_settings()?;
+        let id = NodeId::new(&self.settings.name)?;
+        check_name("cluster", &self.settings.cluster, MAX_CLUSTER)?;
+        if let Some(Problem { setting, text, .. }) = self.settings.problem() {
+            return Err(StartError::InvalidSetting { setting, problem: text });
+        }
         self.check_security(&id)?;
-        let (listening, address) = match &self.listen {
+        let (listening, address) = match &self.settings.listen {
             Some(address) => {
                 let listener = self.bind(address).await?;
                 let at = listener.local_addr().map_err(|source| cannot_listen(address, source))?;
@@ -221,7 +251,9 @@ impl NodeBuilder {
             }
             None => (None, None),
         };
-        let host = Arc::new(Host::new(id.clone(), next_incarnation(), self.call_timeout, self.limits.events));
+        let settings = self.settings;
+        let events = settings.limits.events;
+        let host = Arc::new(Host::new(id.clone(), next_incarnation(), settings.call_timeout, events));
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publisher = Arc::clone(&host);
@@ -234,55 +266,44 @@ impl NodeBuilder {
             address: address.filter(is_dialable),
         };
         let (coordinator, seen) =
-            Coordinator::new(me, self.limits.names, events, news.clone(), Arc::clone(&publish));
+            Coordinator::new(me, settings.limits.names, events, news.clone(), Arc::clone(&publish));
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
-            cluster: self.cluster,
+            cluster: settings.cluster.clone(),
             node: id.clone(),
             incarnation: host.incarnation,
             listen: address,
         };
         let topics = Arc::new(Topics::default());
-        let access = Arc::new(ArcSwap::from_pointee(self.access));
-        let inbox =
-            NodeInbox { host: Arc::clone(&host), topics: Arc::clone(&topics), access: Arc::clone(&access) };
+        let (in_force, topology) = InForce::new(identity, self.features, &settings, self.seeds);
+        in_force.security.set_secret(self.secret);
+        #[cfg(feature = "tls")]
+        in_force.security.set_tls(self.tls);
+        let inbox = NodeInbox {
+            host: Arc::clone(&host),
+            topics: Arc::clone(&topics),
+            access: Arc::clone(&in_force.access),
+        };
         let tasks = host.tasks.clone();
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
         let ends = Arc::new(Ends::default());
         let surroundings =
             Surroundings { inbox: Arc::new(inbox), news: news.clone(), spawn, ends: Arc::clone(&ends) };
-        let security = Arc::new(Security::default());
-        if let Some(secret) = self.secret {
-            security.set_secret(secret);
-        }
-        #[cfg(feature = "tls")]
-        if let Some(tls) = self.tls {
-            security.set_tls(tls);
-        }
-        let mut config = ConnectionConfig::new(identity, None);
-        config.handshake_timeout = self.handshake_timeout;
-        config.heartbeat = self.heartbeat;
-        config.silence = self.silence;
-        config.limits = self.limits;
-        config.features = self.features;
-        config.max_frame = self.max_message + AROUND_A_MESSAGE;
-        let wiring =
-            Wiring { transport: self.transport, config, security: Arc::clone(&security), surroundings };
-        let mut peers = Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish);
-        self.seeds.iter().for_each(|seed| peers.seed(seed));
+        let wiring = Wiring {
+            transport: self.transport,
+            config: Arc::clone(&in_force.connections),
+            security: Arc::clone(&in_force.security),
+            surroundings,
+        };
+        let peers =
+            Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish, topology);
 
-        let inner = Inner::new(
-            Arc::clone(&host),
-            seen,
-            news,
-            table,
-            topics,
-            security,
-            ends,
-            access,
-            address,
-            self.shutdown_timeout,
-        );
+        let configured = self.configured.map(|configured| configured.started(settings));
+        let inner =
+            Inner::new(Arc::clone(&host), seen, news, table, topics, in_force, ends, address, configured);
+        if self.follows_file {
+            host.tasks.spawn(follow::follow(Arc::clone(&inner)));
+        }
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
         for task in 0..2 {
@@ -308,41 +329,16 @@ impl NodeBuilder {
                 |error: TlsError| StartError::InvalidSetting { setting: "tls", problem: error.to_string() };
             return tls.check(id).map_err(invalid);
         }
-        let opens_sockets = self.listen.is_some() || !self.seeds.is_empty();
-        if opens_sockets && self.secret.is_none() && !self.is_insecure {
+        let opens_sockets = self.settings.opens_sockets() || !self.seeds.is_empty();
+        if opens_sockets && self.secret.is_none() && !self.settings.is_insecure {
+            if let Some(configured) = &self.configured {
+                return Err(configured.insecure(id).into());
+            }
             let problem = format!(
                 "is missing, and node {id} listens or has a seed: `.secret(..)` or, with the feature `tls`, `.tls(..)` is needed; with \
                  `.insecure_without_secret()` anybody who reaches its address is a peer"
             );
             return Err(StartError::InvalidSetting { setting: "secret", problem });
-        }
-        Ok(())
-    }
-
-    fn check_settings(&self) -> Result<(), StartError> {
-        let positive = [
-            ("call_timeout", self.call_timeout),
-            ("heartbeat", self.heartbeat),
-            ("handshake_timeout", self.handshake_timeout),
-        ];
-        if let Some((setting, _)) = positive.into_iter().find(|(_, value)| value.is_zero()) {
-            return Err(StartError::InvalidSetting {
-                setting,
-                problem: "is zero; more is needed".to_owned(),
-            });
-        }
-        if self.silence <= self.heartbeat {
-            let problem =
-                format!("is {:?}; more than the heartbeat of {:?} is needed", self.silence, self.heartbeat);
-            return Err(StartError::InvalidSetting { setting: "silence", problem });
-        }
-        let (smallest, largest) = MESSAGE_LIMITS;
-        if !(smallest..=largest).contains(&self.max_message) {
-            let problem = format!("is {} bytes; {smallest} to {largest} are possible", self.max_message);
-            return Err(StartError::InvalidSetting { setting: "max_message", problem });
-        }
-        if let Some((setting, problem)) = self.limits.problem(self.max_message) {
-            return Err(StartError::InvalidSetting { setting, problem });
         }
         Ok(())
     }
@@ -368,9 +364,9 @@ fn next_incarnation() -> Incarnation {
 impl fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NodeBuilder")
-            .field("name", &self.name)
-            .field("cluster", &self.cluster)
-            .field("listen", &self.listen)
+            .field("name", &self.settings.name)
+            .field("cluster", &self.settings.cluster)
+            .field("listen", &self.settings.listen)
             .field("seeds", &self.seeds)
             .finish_non_exhaustive()
     }

@@ -1,23 +1,24 @@
-//! The cluster as a node's user sees it.
+//! The node as a part of its cluster: who is there, and what is in force.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::cluster::membership::Members;
 use crate::node::node::{Inner, Node};
+use crate::node::reload::{Reload, ReloadError};
 
-/// The cluster, as one node sees it. Got from [`Node::cluster`]; cheap to clone.
-#[derive(Clone)]
+/// A node as a part of its cluster. Got from [`Node::cluster`]. The node does not end while there is one, as with [`Node`]
+/// itself.
+#[derive(Debug, Clone)]
 pub struct Cluster {
-    inner: Arc<Inner>,
+    node: Node,
 }
 
 impl Node {
-    /// The cluster that this node is a member of.
+    /// This node as a part of its cluster.
     pub fn cluster(&self) -> Cluster {
-        Cluster { inner: Arc::clone(self.inner()) }
+        Cluster { node: self.clone() }
     }
 }
 
@@ -28,20 +29,48 @@ impl Cluster {
     /// A node is found to be dead within 100 ms if its system says so, and within 5 s of silence; in between it is
     /// [`Suspected`](crate::MemberState::Suspected). A member may be one that this node itself is not connected with.
     pub fn members(&self) -> Members {
-        self.inner.members.borrow().clone()
+        self.node.inner().members.borrow().clone()
     }
 
     /// The members now, and then each time that they have changed. Whoever reads slowly misses what lies between.
     pub fn watch(&self) -> MembersWatch {
-        let mut members = self.inner.members.clone();
+        let mut members = self.node.inner().members.clone();
         members.mark_changed();
         MembersWatch(members)
     }
-}
 
-impl fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("node", &self.inner.host.node).finish_non_exhaustive()
+    /// Reads the configuration file again, checks it as a whole, and puts in force what has changed and needs no restart. Each
+    /// [`Change`](crate::Change) says what was done about it. No connection ends but those with nodes that are turned off by
+    /// `name = false`.
+    ///
+    /// Connections that are to be made or to end follow at once, but are not waited for.
+    ///
+    /// # Errors
+    /// [`ReloadError`] says why nothing has changed: the file cannot be used, or there is none.
+    ///
+    /// # Cancel safety
+    /// Once polled it is done all the same; only the waiting is cut short.
+    pub async fn reload(&self) -> Result<Reload, ReloadError> {
+        blocking(self.node.inner(), |inner| match &inner.configured {
+            Some(configured) => Ok(configured.reload(inner)?),
+            None => Err(ReloadError::NoFile(inner.host.node.clone())),
+        })
+        .await
+    }
+
+    /// What [`Cluster::reload`] would do now. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Cluster::reload`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn plan(&self) -> Result<Reload, ReloadError> {
+        blocking(self.node.inner(), |inner| match &inner.configured {
+            Some(configured) => Ok(configured.plan(inner)?),
+            None => Err(ReloadError::NoFile(inner.host.node.clone())),
+        })
+        .await
     }
 }
 
@@ -58,4 +87,18 @@ impl MembersWatch {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
     }
+}
+
+/// Runs what reads files on a thread that may be blocked.
+async fn blocking<F>(inner: &Arc<Inner>, run: F) -> Result<Reload, ReloadError>
+where
+    F: FnOnce(&Inner) -> Result<Reload, ReloadError> + Send + 'static,
+{
+    let stopped = || ReloadError::NodeStopped(inner.host.node.clone());
+    if inner.host.tasks.is_aborted() {
+        return Err(stopped());
+    }
+    let inner = Arc::clone(inner);
+    // It fails when the runtime ends.
+    tokio::task::spawn_blocking(move || run(&inner)).await.unwrap_or_else(|_| Err(stopped()))
 }

@@ -80,7 +80,7 @@ where
     H: ServiceHandle,
     H::Message: WireMessage,
 {
-    let limit = node.inner().host.call_timeout;
+    let limit = node.inner().host.call_timeout();
     let search = until_known(node.inner(), || find::<H>(node, name, on.as_deref()));
     match time::timeout(limit, search).await {
         Some(found) => found,
@@ -112,8 +112,9 @@ where
         let best = known.min_by_key(rank).map(|known| known.address.clone());
         best.ok_or_else(|| not_found(&host.node, &name, None, String::new()))
     });
-    let Some(found) = time::timeout(host.call_timeout, search).await else {
-        let waited = format!(" after waiting {:?}", host.call_timeout);
+    let limit = host.call_timeout();
+    let Some(found) = time::timeout(limit, search).await else {
+        let waited = format!(" after waiting {limit:?}");
         return Err(not_found(&host.node, &name, None, waited));
     };
     let found = found?;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,13 +17,14 @@ use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
 use crate::net::ends::Ends;
 use crate::net::news::News;
-use crate::net::security::Security;
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
+use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
+use crate::node::in_force::InForce;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::core::{Core, Order};
@@ -65,11 +66,11 @@ pub(crate) struct Inner {
     pub(crate) peers: mpsc::Sender<News>,
     pub(crate) table: Arc<PeerTable>,
     pub(crate) topics: Arc<Topics>,
-    security: Arc<Security>,
+    pub(crate) in_force: InForce,
     ends: Arc<Ends>,
-    access: Arc<ArcSwap<Access>>,
     pub(crate) address: Option<SocketAddr>,
-    pub(crate) shutdown_timeout: std::time::Duration,
+    /// The file from which the node was started, if it was.
+    pub(crate) configured: Option<Configured>,
     /// Guards the names that run here.
     groups: Mutex<HashMap<Arc<str>, Arc<Group>>>,
     /// Guards the supervisors that no other supervises, in the order of their start.
@@ -95,6 +96,23 @@ impl Node {
     /// Begins a node of this name. A node without `listen` and `seed` is local: it opens no socket.
     pub fn builder(name: impl Into<String>) -> NodeBuilder {
         NodeBuilder::new(name.into())
+    }
+
+    /// Starts a node from a configuration file: [`NodeBuilder::from_config`], then [`NodeBuilder::start`]. [`Cluster::reload`]
+    /// reads it again.
+    ///
+    /// [`Cluster::reload`]: crate::Cluster::reload
+    ///
+    /// # Errors
+    /// [`StartError::Config`] names the file, the line and the key; others as of [`NodeBuilder::start`]. Then nothing runs.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it ends leaves nothing behind.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn from_config(file: impl AsRef<Path>) -> Result<Self, StartError> {
+        NodeBuilder::from_config(file)?.start().await
     }
 
     pub(crate) fn owner(inner: Arc<Inner>) -> Self {
@@ -261,7 +279,7 @@ impl Node {
     /// Puts another secret in the place of the one in force, for connections to come. Those that stand are not touched.
     /// [`Secret::also_accept`] says how a cluster changes it.
     pub fn set_secret(&self, secret: Secret) {
-        self.inner.security.set_secret(secret);
+        self.inner.in_force.security.set_secret(Some(secret));
     }
 
     /// Puts other certificates in the place of those in force, for connections to come. Those that stand are not touched. A node
@@ -272,14 +290,14 @@ impl Node {
     #[cfg(feature = "tls")]
     pub fn set_tls(&self, tls: Tls) -> Result<(), TlsError> {
         tls.check(self.id())?;
-        self.inner.security.set_tls(tls);
+        self.inner.in_force.security.set_tls(Some(tls));
         Ok(())
     }
 
     /// Says anew which peers may call which services of this node, on connections that stand as well: what arrives from now on
     /// is judged by it.
     pub fn set_access(&self, access: Access) {
-        self.inner.access.store(Arc::new(access));
+        self.inner.in_force.access.store(Arc::new(access));
     }
 
     /// The nodes that are connected with this one, by name.
@@ -312,11 +330,10 @@ impl Inner {
         peers: mpsc::Sender<News>,
         table: Arc<PeerTable>,
         topics: Arc<Topics>,
-        security: Arc<Security>,
+        in_force: InForce,
         ends: Arc<Ends>,
-        access: Arc<ArcSwap<Access>>,
         address: Option<SocketAddr>,
-        shutdown_timeout: std::time::Duration,
+        configured: Option<Configured>,
     ) -> Arc<Self> {
         let Seen { names, members, commands: register } = seen;
         let inner = Arc::new(Self {
@@ -327,11 +344,10 @@ impl Inner {
             peers,
             table,
             topics,
-            security,
+            in_force,
             ends,
-            access,
             address,
-            shutdown_timeout,
+            configured,
             groups: Mutex::default(),
             supervisors: Mutex::default(),
         });

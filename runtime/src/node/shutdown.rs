@@ -13,7 +13,8 @@ use crate::error::ShutdownError;
 use crate::net::news::News;
 use crate::node::node::Node;
 use crate::node::registrar::PEERS_KNOW_WITHIN;
-use crate::node::signals::Signals;
+use crate::node::reload::log;
+use crate::node::signals::{Signals, Wanted};
 use crate::service::core::Order;
 use crate::service::supervisor::child::{Halt, Lever};
 use crate::time;
@@ -44,7 +45,7 @@ impl Node {
     /// be called again.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         self.inner().host.shutting_down.store(true, Ordering::Release);
-        let limit = self.inner().shutdown_timeout;
+        let limit = self.inner().in_force.shutdown_timeout.get();
         let in_time = time::timeout(limit, self.drain_all()).await.is_some();
         let left = self.inner().host.all_residents().len();
         self.close().await;
@@ -53,6 +54,8 @@ impl Node {
 
     /// Runs until this process is asked to end, by SIGTERM or Ctrl-C, then shuts the node down. A second signal cuts the
     /// shutdown short. Ends as well when somebody else has shut the node down.
+    ///
+    /// A node that was started from a file reloads it on SIGHUP, and the log says what came of it.
     ///
     /// ```no_run
     /// # use skyhold::prelude::*;
@@ -77,19 +80,30 @@ impl Node {
     /// # Cancel safety
     /// Cancel safe until a signal comes; then as [`Node::shutdown`].
     pub fn run_until_signal(&self) -> impl Future<Output = Result<(), ShutdownError>> + Send + '_ {
-        let signals = Signals::new().map_err(|error| ShutdownError::Signals(error.to_string()));
+        let signals = Signals::new(self.inner().configured.is_some())
+            .map_err(|error| ShutdownError::Signals(error.to_string()));
         async move { self.run_until(signals?).await }
     }
 
     async fn run_until(&self, mut signals: Signals) -> Result<(), ShutdownError> {
-        let name = tokio::select! {
-            name = signals.next() => name,
-            () = self.inner().host.tasks.aborted() => return Ok(()),
+        let name = loop {
+            let wanted = tokio::select! {
+                wanted = signals.next() => wanted,
+                () = self.inner().host.tasks.aborted() => return Ok(()),
+            };
+            match wanted {
+                Wanted::End(name) => break name,
+                Wanted::Reload => tokio::select! {
+                    reload = async { self.cluster().reload().await } => log(self.id(), "SIGHUP", &reload),
+                    // A disk that does not answer keeps nobody from ending the process.
+                    name = signals.end() => break name,
+                },
+            }
         };
         tracing::info!(node = %self.id(), signal = name, "shutting down");
         tokio::select! {
             ended = self.shutdown() => ended,
-            name = signals.next() => {
+            name = signals.end() => {
                 tracing::warn!(node = %self.id(), signal = name, "a second signal cuts the shutdown short");
                 let left = self.inner().host.all_residents().len();
                 self.close().await;

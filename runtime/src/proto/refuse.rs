@@ -60,6 +60,8 @@ pub(crate) enum RefuseReason {
     ShuttingDown,
     /// The certificate is not for the node that the peer says it is.
     Certificate,
+    /// The refusing node's configuration turns the peer off.
+    TurnedOff,
     /// A reason of a later version.
     Unknown(u8),
 }
@@ -78,6 +80,7 @@ impl RefuseReason {
             Self::TooBusy => 8,
             Self::ShuttingDown => 9,
             Self::Certificate => 10,
+            Self::TurnedOff => 11,
             Self::Unknown(code) => code,
         }
     }
@@ -95,6 +98,7 @@ impl RefuseReason {
             8 => Self::TooBusy,
             9 => Self::ShuttingDown,
             10 => Self::Certificate,
+            11 => Self::TurnedOff,
             unknown => Self::Unknown(unknown),
         }
     }
@@ -113,6 +117,7 @@ impl fmt::Display for RefuseReason {
             Self::TooBusy => "too many connections",
             Self::ShuttingDown => "shutting down",
             Self::Certificate => "wrong certificate",
+            Self::TurnedOff => "the node is turned off by the configuration",
             Self::Unknown(code) => return write!(f, "unknown reason {code}"),
         })
     }

@@ -90,7 +90,7 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
 /// The call's own deadline, or that of the handler that makes it, whichever comes first.
 fn deadline<M>(now: Tick, timeout: Option<Duration>, handle: &Handle<M>, inherited: &Inherited) -> Tick {
     let host = handle.host();
-    let own = now.after(timeout.unwrap_or(host.call_timeout));
+    let own = now.after(timeout.unwrap_or(host.call_timeout()));
     inherited.deadline.map_or(own, |parent| host.deadlines.tick(parent).min(own))
 }
 

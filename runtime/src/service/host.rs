@@ -17,13 +17,13 @@ use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
 use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
-use crate::time::{self, Seldom};
+use crate::time::{self, AtomicDuration, Seldom};
 
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) call_timeout: Duration,
+    call_timeout: AtomicDuration,
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) tasks: Tasks,
     pub(crate) watchdog: Arc<Watchdog>,
@@ -75,7 +75,7 @@ impl Host {
         Self {
             node,
             incarnation,
-            call_timeout,
+            call_timeout: AtomicDuration::new(call_timeout),
             watchdog: Arc::new(Watchdog::new(Arc::clone(&deadlines))),
             deadlines,
             tasks: Tasks::default(),
@@ -90,6 +90,17 @@ impl Host {
             seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
+    }
+
+    /// How long a call may take that says nothing else.
+    #[inline]
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.call_timeout.get()
+    }
+
+    /// For calls to come.
+    pub(crate) fn set_call_timeout(&self, timeout: Duration) {
+        self.call_timeout.set(timeout);
     }
 
     /// The address of the next instance.

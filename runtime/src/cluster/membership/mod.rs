@@ -89,7 +89,7 @@ impl Membership {
         let is_known = self.view.is_member(&node, peer.incarnation);
         self.apply([foca::Member::alive(peer)], now);
         if !is_known {
-            self.exchange_with(node, true);
+            self.exchange_with(&node, true);
         }
     }
 
@@ -134,7 +134,7 @@ impl Membership {
             Some(Told::All { members, wants_answer }) => {
                 self.apply(members, now);
                 if wants_answer {
-                    self.exchange_with(from.clone(), false);
+                    self.exchange_with(from, false);
                 }
             }
         }
@@ -194,11 +194,11 @@ impl Membership {
         }
         let others: Vec<_> = self.view.members().map(|member| member.node).collect();
         if let Some(node) = self.chance.choice(others) {
-            self.exchange_with(node, true);
+            self.exchange_with(&node, true);
         }
     }
 
-    fn exchange_with(&mut self, node: NodeId, wants_answer: bool) {
+    fn exchange_with(&mut self, node: &NodeId, wants_answer: bool) {
         let me = foca::Member::new(self.foca.identity().clone(), 0, foca::State::Alive);
         let all = self.foca.iter_membership_state().cloned().chain([me]).collect();
         for bytes in wire::all(all, wants_answer) {

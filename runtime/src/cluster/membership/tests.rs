@@ -188,17 +188,14 @@ impl Simulation {
             } else {
                 let (_, index) = self.wakes.pop_first().unwrap();
                 let node = self.nodes[index].as_mut().unwrap();
-                match node.stands_still.filter(|until| *until > self.now) {
-                    Some(until) => {
-                        node.wakes_at = Some(until);
-                        self.wakes.insert((until, index));
-                    }
-                    None => {
-                        let now = self.now;
-                        node.core.handle_timeout(now);
-                        node.wakes_at = None;
-                        self.drain(index);
-                    }
+                if let Some(until) = node.stands_still.filter(|until| *until > self.now) {
+                    node.wakes_at = Some(until);
+                    self.wakes.insert((until, index));
+                } else {
+                    let now = self.now;
+                    node.core.handle_timeout(now);
+                    node.wakes_at = None;
+                    self.drain(index);
                 }
             }
             if self.told.len() > looked {

@@ -144,6 +144,7 @@ fn every_refusal_has_its_published_number() {
         (RefuseReason::TooBusy, "08"),
         (RefuseReason::ShuttingDown, "09"),
         (RefuseReason::Certificate, "0a"),
+        (RefuseReason::TurnedOff, "0b"),
         (RefuseReason::Unknown(200), "c8"),
     ] {
         check(&Frame::Refuse(reason.into()), &format!("04000000 05 {code} 0000"));

@@ -1,0 +1,75 @@
+//! Every key of a configuration file, in one table: `CONFIGURATION.md` is held to it.
+
+use super::field::Field::{self, Address, Addresses, Count, Duration, Flag, Name, Path, Size};
+use super::plan::Effect::{self, Live, NewConnections, Restart};
+
+/// A key.
+pub(super) struct Key {
+    /// Its section, a dot, and its name.
+    pub(super) path: &'static str,
+    /// What a reload does with a change.
+    pub(super) effect: Effect,
+    pub(super) field: Field,
+}
+
+/// The keys that have one value each. Besides them there are [`NODES`] and [`ACCESS`].
+pub(super) const KEYS: [Key; 34] = [
+    key("node.name", Restart, Name(|s| &mut s.name)),
+    key("node.cluster", Restart, Name(|s| &mut s.cluster)),
+    key("node.listen", Restart, Address(|s| &mut s.listen)),
+    key("transport.heartbeat", NewConnections, Duration(|s| &mut s.heartbeat)),
+    key("transport.silence", NewConnections, Duration(|s| &mut s.silence)),
+    key("transport.handshake_timeout", NewConnections, Duration(|s| &mut s.handshake_timeout)),
+    key("transport.max_message", NewConnections, Size(|s| &mut s.max_message)),
+    key("security.secret_file", NewConnections, Path(|s| &mut s.secret_file)),
+    key("security.also_accept_file", NewConnections, Path(|s| &mut s.also_accept_file)),
+    key("security.certificate", NewConnections, Path(|s| &mut s.certificate)),
+    key("security.key", NewConnections, Path(|s| &mut s.key)),
+    key("security.authorities", NewConnections, Path(|s| &mut s.authorities)),
+    key("security.insecure_without_secret", NewConnections, Flag(|s| &mut s.is_insecure)),
+    key("security.closed", Live, Flag(|s| &mut s.access.is_closed)),
+    key("topology.seeds", Live, Addresses(|s| &mut s.seeds)),
+    key("calls.timeout", Live, Duration(|s| &mut s.call_timeout)),
+    key("calls.shutdown_timeout", Live, Duration(|s| &mut s.shutdown_timeout)),
+    key("limits.connections", NewConnections, Count(|s| &mut s.limits.connections)),
+    key("limits.connections_per_address", NewConnections, Count(|s| &mut s.limits.connections_per_address)),
+    key("limits.strangers", NewConnections, Count(|s| &mut s.limits.strangers)),
+    key("limits.strangers_per_address", NewConnections, Count(|s| &mut s.limits.strangers_per_address)),
+    key("limits.credit_messages", NewConnections, Count(|s| &mut s.limits.credit_messages)),
+    key("limits.credit_bytes", NewConnections, Size(|s| &mut s.limits.credit_bytes)),
+    key("limits.pieces", NewConnections, Size(|s| &mut s.limits.pieces)),
+    key("limits.send_buffer", NewConnections, Size(|s| &mut s.limits.send_buffer)),
+    key("limits.long_send_buffer", NewConnections, Size(|s| &mut s.limits.long_send_buffer)),
+    key("limits.unread", NewConnections, Size(|s| &mut s.limits.unread)),
+    key("limits.requests", NewConnections, Count(|s| &mut s.limits.requests)),
+    key("limits.streams", NewConnections, Count(|s| &mut s.limits.streams)),
+    key("limits.stream_items", NewConnections, Count(|s| &mut s.limits.stream_items)),
+    key("limits.stream_bytes", NewConnections, Size(|s| &mut s.limits.stream_bytes)),
+    key("limits.watches", NewConnections, Count(|s| &mut s.limits.watches)),
+    key("limits.names", Restart, Count(|s| &mut s.limits.names)),
+    key("limits.events", Restart, Count(|s| &mut s.limits.events)),
+];
+
+/// The table of nodes by name.
+pub(super) const NODES: &str = "topology.nodes";
+
+/// The list of rules of access.
+pub(super) const ACCESS: &str = "access";
+
+/// The keys of one rule of access.
+pub(super) const RULE: [&str; 3] = ["peers", "service", "methods"];
+
+const fn key(path: &'static str, effect: Effect, field: Field) -> Key {
+    Key { path, effect, field }
+}
+
+/// The key of that path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The names of the sections, some more than once.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    let of_keys = KEYS.iter().filter_map(|key| key.path.split('.').next());
+    of_keys.chain([ACCESS])
+}

@@ -1,0 +1,91 @@
+//! What a new configuration changes, and what a reload does about it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::keys::{ACCESS, KEYS, NODES};
+use super::settings::Settings;
+
+/// What a reload does with a key that has another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Effect {
+    /// The new value is in force when the reload returns.
+    Live,
+    /// The new value is in force for connections to come. Those that stand keep what they began with.
+    NewConnections,
+    /// The old value stays in force until the node is started again.
+    Restart,
+}
+
+/// A key that has another value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// The key with its section, as in `calls.timeout`.
+    pub key: String,
+    /// The value in force before, as it could be written in the file; its default, if it was not written. `None`: there was none.
+    pub old: Option<String>,
+    /// The new value. `None`: there is none any more. Of a secret or a certificate it is the file's path, never its content.
+    pub new: Option<String>,
+    /// Whether it is in force now.
+    pub effect: Effect,
+}
+
+/// The keys that differ, in the order of the documentation.
+pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
+    let (mut was, mut is) = (old.clone(), new.clone());
+    let mut changes = Vec::new();
+    let mut add = |key: &str, old: Option<String>, new: Option<String>, effect| {
+        if old != new {
+            changes.push(Change { key: key.to_owned(), old, new, effect });
+        }
+    };
+    for key in &KEYS {
+        add(key.path, key.field.show(&mut was), key.field.show(&mut is), key.effect);
+    }
+    let names: BTreeSet<_> = old.nodes.keys().chain(new.nodes.keys()).collect();
+    for name in names {
+        let shown = |settings: &Settings| {
+            let node = settings.nodes.get(name)?;
+            Some(node.clone().unwrap_or_else(|| "false".to_owned()))
+        };
+        add(&format!("{NODES}.{name}"), shown(old), shown(new), Effect::Live);
+    }
+    let rules = |settings: &Settings| {
+        let rules: Vec<_> = settings.access.rules.iter().map(ToString::to_string).collect();
+        Some(rules.join("; ")).filter(|rules| !rules.is_empty())
+    };
+    add(ACCESS, rules(old), rules(new), Effect::Live);
+    changes
+}
+
+/// Takes over what has changed and needs no restart. What has not changed stays as it is, also where it is not as it was before.
+pub(crate) fn adopt(settings: &mut Settings, new: &Settings, changes: &[Change]) {
+    let mut new = new.clone();
+    let applied = |change: &&Change| change.effect != Effect::Restart;
+    for change in changes.iter().filter(applied) {
+        match KEYS.iter().find(|key| key.path == change.key) {
+            Some(key) => key.field.copy(&mut new, settings),
+            None if change.key == ACCESS => settings.access.rules.clone_from(&new.access.rules),
+            None => settings.nodes.clone_from(&new.nodes),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "{} from {} to {} ({})", self.key, shown(&self.old), shown(&self.new), self.effect)
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::NewConnections => "for connections to come",
+            Self::Restart => "needs a restart",
+        })
+    }
+}

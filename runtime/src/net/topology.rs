@@ -1,0 +1,29 @@
+//! Whom a node is configured to connect with, and with whom it is not to.
+//!
+//! Invariant: plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::NodeId;
+
+/// What is configured. The peers' task makes it so, and does so anew whenever it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Topology {
+    /// The addresses that are dialled as long as they stand here, each with the node that is said to be there.
+    pub(crate) seeds: BTreeMap<Arc<str>, Option<NodeId>>,
+    /// The nodes that are neither dialled nor let in.
+    pub(crate) off: BTreeSet<NodeId>,
+}
+
+impl Topology {
+    /// Adds the address of a peer.
+    pub(crate) fn seed(&mut self, address: &str, node: Option<NodeId>) {
+        let known = self.seeds.entry(address.into()).or_default();
+        *known = known.take().or(node);
+    }
+
+    pub(crate) fn is_off(&self, node: &NodeId) -> bool {
+        self.off.contains(node)
+    }
+}

@@ -1,0 +1,261 @@
+//! A node's configuration file: read, compared with what is in force, and put in its place.
+//!
+//! Invariant: everything that can fail comes before the first change, so that a configuration is in force as a whole or not at
+//! all. What blocks runs on threads that may be blocked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{
+    self, Change, ConfigError, Effect, PREFIX, Place, Problem, Read, Secret, SecretError, Settings,
+};
+use crate::id::NodeId;
+use crate::node::certificates::Certificates;
+use crate::node::node::Inner;
+use crate::node::reload::Reload;
+
+/// What tells one content from another.
+pub(crate) type Digest = [u8; 32];
+
+/// The keys from which a secret comes.
+const SECRET: [&str; 2] = ["security.secret_file", "security.also_accept_file"];
+
+/// The keys from which certificates come.
+const CERTIFICATES: [&str; 3] = ["security.certificate", "security.key", "security.authorities"];
+
+/// The keys that say who may call what.
+const ACCESS: [&str; 2] = ["security.closed", "access"];
+
+/// Where a configuration is read from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    file: PathBuf,
+    /// The variables that are laid over the file, by name. They may hold what is not to be shown.
+    environment: Vec<(String, String)>,
+}
+
+/// A configuration that can be used, with what the files hold that it names.
+pub(crate) struct Loaded {
+    pub(crate) read: Read,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) certificates: Certificates,
+    contents: Contents,
+    digest: Digest,
+}
+
+/// The contents of the files that a configuration names, by their keys.
+type Contents = BTreeMap<&'static str, Digest>;
+
+/// The configuration of a node that runs, or is about to.
+pub(crate) struct Configured {
+    source: Source,
+    /// Guards what is in force, so that of two reloads one comes after the other. Held while files are read: never on a thread that
+    /// runs tasks, once the node runs.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Goes up with each reload that has changed something.
+    version: u64,
+    /// What the file said when it was last taken, but for what needs a restart: that is as it was at the start.
+    file: Settings,
+    /// The same with what code has set over it.
+    in_force: Settings,
+    contents: Contents,
+    digest: Digest,
+}
+
+/// What a reload is about to do.
+struct Plan {
+    loaded: Loaded,
+    in_force: Settings,
+    reload: Reload,
+}
+
+impl Source {
+    pub(crate) fn new(file: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Self {
+        let ours = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX));
+        let mut environment: Vec<_> = ours.collect();
+        environment.sort();
+        Self { file: file.to_owned(), environment }
+    }
+
+    /// Reads everything, for a node of that name; else for one of the name in the file.
+    pub(crate) fn load(&self, node: Option<&NodeId>) -> Result<Loaded, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { file: self.file.clone(), source };
+        let text = fs::read_to_string(&self.file).map_err(unreadable)?;
+        let read = config::read(&self.file, &text, &self.environment)?;
+        // Before the files are read: what changes in between is found to have changed by the next reload.
+        let contents = contents(&read.settings);
+        let digest = digest(text.as_bytes(), &contents);
+        let secret = secret(&read)?;
+        let named =
+            NodeId::new(&read.settings.name).map_err(|error| read.invalid("node.name", error.to_string()))?;
+        let certificates = Certificates::load(&read.settings, node.unwrap_or(&named))
+            .map_err(|problem| read.invalid("security.certificate", format!("cannot be used: {problem}")))?;
+        Ok(Loaded { read, secret, certificates, contents, digest })
+    }
+}
+
+impl Configured {
+    pub(crate) fn new(source: Source, loaded: Loaded) -> Self {
+        let Loaded { read, contents, digest, .. } = loaded;
+        let (file, in_force) = (read.settings.clone(), read.settings);
+        Self { source, state: Mutex::new(State { version: 1, file, in_force, contents, digest }) }
+    }
+
+    /// The node starts with these settings, which code may have changed.
+    pub(crate) fn started(self, in_force: Settings) -> Self {
+        self.state().in_force = in_force;
+        self
+    }
+
+    /// What a reload would do. Blocks.
+    pub(crate) fn plan(&self, inner: &Inner) -> Result<Reload, ConfigError> {
+        Ok(self.decide(&self.state(), inner)?.reload)
+    }
+
+    /// Reads the file again and puts it in force. Blocks.
+    pub(crate) fn reload(&self, inner: &Inner) -> Result<Reload, ConfigError> {
+        let mut state = self.state();
+        let Plan { loaded, in_force, reload } = self.decide(&state, inner)?;
+        let Loaded { read, secret, certificates, contents, digest } = loaded;
+        let has = |keys: &[&str]| touches(&reload.changes, keys);
+
+        let security = &inner.in_force.security;
+        if has(&SECRET) {
+            security.set_secret(secret);
+        }
+        if has(&CERTIFICATES) {
+            certificates.put(security);
+        }
+        if has(&ACCESS) {
+            inner.in_force.access.store(Arc::new(in_force.access.clone()));
+        }
+        inner.host.set_call_timeout(in_force.call_timeout);
+        inner.in_force.set(&in_force);
+
+        config::adopt(&mut state.file, &read.settings, &reload.changes);
+        state.version = reload.version;
+        (state.in_force, state.contents, state.digest) = (in_force, contents, digest);
+        Ok(reload)
+    }
+
+    /// That the node has neither secret nor certificates, and opens sockets.
+    pub(crate) fn insecure(&self, node: &NodeId) -> ConfigError {
+        let problem = format!(
+            "is missing, and node {node} listens or has a seed: a secret is needed or, with the feature `tls`, certificates; with \
+             `insecure_without_secret = true` anybody who reaches its address is a peer"
+        );
+        let place = Place::nowhere(&self.source.file);
+        ConfigError::Invalid { place, key: "security.secret_file".to_owned(), problem }
+    }
+
+    /// The content that is in force.
+    pub(crate) fn taken(&self) -> Digest {
+        self.state().digest
+    }
+
+    /// The content that there is now. Blocks.
+    pub(crate) fn look(&self) -> Digest {
+        let files = self.state().file.clone();
+        let text = fs::read(&self.source.file).unwrap_or_default();
+        digest(&text, &contents(&files))
+    }
+
+    fn decide(&self, state: &State, inner: &Inner) -> Result<Plan, ConfigError> {
+        let loaded = self.source.load(Some(&inner.host.node))?;
+        let mut changes = config::changes(&state.file, &loaded.read.settings);
+        changes.extend(content_changes(state, &loaded, &changes));
+        let mut in_force = state.in_force.clone();
+        config::adopt(&mut in_force, &loaded.read.settings, &changes);
+        // What code has set may not go together with what the file says now.
+        if let Some(Problem { key, text, .. }) = in_force.problem() {
+            return Err(loaded.read.invalid(key, text));
+        }
+        let opens_sockets = in_force.opens_sockets() || inner.in_force.has_seeds();
+        // What code has given counts as long as the file's does not change.
+        let security = &inner.in_force.security;
+        let has_secret =
+            if touches(&changes, &SECRET) { loaded.secret.is_some() } else { security.has_secret() };
+        let has_certificates = if touches(&changes, &CERTIFICATES) {
+            in_force.certificate.is_some()
+        } else {
+            security.has_certificates()
+        };
+        let is_proven = has_secret || has_certificates;
+        if opens_sockets && !is_proven && !in_force.is_insecure {
+            return Err(self.insecure(&inner.host.node));
+        }
+        let is_applied = changes.iter().any(|change| change.effect != Effect::Restart);
+        let version = state.version + u64::from(is_applied);
+        Ok(Plan { loaded, in_force, reload: Reload { version, changes } })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether one of the keys has changed.
+fn touches(changes: &[Change], keys: &[&str]) -> bool {
+    changes.iter().any(|change| keys.contains(&&*change.key))
+}
+
+/// The files that have another content under the same name.
+fn content_changes(state: &State, loaded: &Loaded, changes: &[Change]) -> Vec<Change> {
+    let files = loaded.read.settings.security_files().into_iter();
+    let named = files.filter_map(|(key, file)| Some((key, file?.display().to_string())));
+    let other = named.filter(|(key, _)| {
+        let is_listed = changes.iter().any(|change| change.key == *key);
+        !is_listed && state.contents.get(key) != loaded.contents.get(key)
+    });
+    let change = |(key, file): (&str, String)| Change {
+        key: key.to_owned(),
+        new: Some(format!("{file} (its content has changed)")),
+        old: Some(file),
+        effect: Effect::NewConnections,
+    };
+    other.map(change).collect()
+}
+
+/// The secret that a configuration names.
+fn secret(read: &Read) -> Result<Option<Secret>, ConfigError> {
+    let load = |key, file: &Option<PathBuf>| {
+        let words = |error: SecretError| match error {
+            SecretError::Unreadable { ref source, .. } => format!("cannot be used: {error}: {source}"),
+            error => format!("cannot be used: {error}"),
+        };
+        let secret = file.as_ref().map(Secret::from_file).transpose();
+        secret.map_err(|error| read.invalid(key, words(error)))
+    };
+    let secret = load("security.secret_file", &read.settings.secret_file)?;
+    let other = load("security.also_accept_file", &read.settings.also_accept_file)?;
+    Ok(match (secret, other) {
+        (Some(secret), Some(other)) => Some(secret.also_accept(&other)),
+        (secret, _) => secret,
+    })
+}
+
+fn contents(settings: &Settings) -> Contents {
+    let files = settings.security_files().into_iter();
+    // What cannot be read is as good as empty: who uses it says so.
+    let content = |file: &Path| Sha256::digest(fs::read(file).unwrap_or_default()).into();
+    files.filter_map(|(key, file)| Some((key, content(file?)))).collect()
+}
+
+fn digest(text: &[u8], contents: &Contents) -> Digest {
+    let all = Sha256::new().chain_update(Sha256::digest(text));
+    contents.values().fold(all, Sha256::chain_update).finalize().into()
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured").field("file", &self.source.file).finish_non_exhaustive()
+    }
+}

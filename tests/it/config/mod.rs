@@ -1,0 +1,77 @@
+//! Nodes that are started from files, and files that change while they run.
+
+mod follow;
+mod load;
+mod reload;
+mod start;
+mod topology;
+
+use std::path::PathBuf;
+
+use skyhold::prelude::*;
+use skyhold::{ConfigError, NodeBuilder, Reload};
+use tempfile::TempDir;
+
+/// A folder for the files of one test.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file as a whole, and gives its path.
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// Begins a node by a file of this content, without the environment.
+    fn builder(&self, name: &str, content: &str) -> Result<NodeBuilder, ConfigError> {
+        NodeBuilder::from_config_with(self.write(name, content), [("", ""); 0])
+    }
+
+    async fn start(&self, name: &str, content: &str) -> Node {
+        self.builder(name, content).unwrap().start().await.unwrap()
+    }
+}
+
+/// Counts.
+#[derive(Default)]
+struct Counter {
+    total: u64,
+}
+
+#[service]
+impl Counter {
+    pub fn add(&mut self, n: u64) -> u64 {
+        self.total += n;
+        self.total
+    }
+
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub async fn never(&self) {
+        std::future::pending().await
+    }
+}
+
+/// What was changed, in words.
+fn shown(reload: &Reload) -> Vec<String> {
+    reload.changes.iter().map(ToString::to_string).collect()
+}
+
+const SECRET: &str = "the secret of this test";
+
+/// A node that listens, without security.
+fn open(name: &str) -> String {
+    format!(
+        "[node]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\n[security]\ninsecure_without_secret = true\n"
+    )
+}
