@@ -71,7 +71,7 @@ impl Security {
 
     /// There is no TLS in this build.
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "as with TLS")]
+    #[expect(clippy::unused_async, reason = "as with TLS")]
     pub(crate) async fn secured(&self, stream: Stream, _dialled: &Dialled) -> io::Result<Stream> {
         Ok(stream)
     }
