@@ -15,8 +15,8 @@ use crate::cluster::introductions::Introductions;
 use crate::cluster::membership::{Identity, Members, Membership, Output};
 use crate::cluster::withdrawal::{Withdraw, Withdrawals};
 use crate::id::{InstanceId, NodeId};
-use crate::net::news::{Ended, News, PeerEvent};
-use crate::net::peers::{Publish, is_dialable};
+use crate::net::news::{News, PeerEvent};
+use crate::net::peers::Publish;
 use crate::port::{Link, Peer};
 use crate::proto::frame::{self, Frame};
 use crate::{random, time};
@@ -70,6 +70,10 @@ pub(crate) enum Command {
         names: Withdraw,
         done: oneshot::Sender<()>,
     },
+    /// Tells the peers that this node leaves. Nothing is told to them after it. Answered when it is in their connections.
+    Leave {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What runs here under one name.
@@ -89,14 +93,20 @@ pub(crate) struct Register {
 /// # Cancel safety
 /// Once polled to its first wait the names may be withdrawn; only the waiting is cut short.
 pub(crate) async fn withdraw(commands: &mpsc::Sender<Command>, names: Withdraw, limit: Duration) -> bool {
+    time::timeout(limit, ask(commands, |done| Command::Withdraw { names, done })).await.is_some()
+}
+
+/// Tells the peers that this node leaves, so that it is not taken for dead, at most within `limit`.
+pub(crate) async fn leave(commands: &mpsc::Sender<Command>, limit: Duration) {
+    let _ = time::timeout(limit, ask(commands, |done| Command::Leave { done })).await; // it is taken for dead
+}
+
+/// Waits until the task has done something. Without the task the node has ended, and all that it told.
+async fn ask(commands: &mpsc::Sender<Command>, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
     let (done, is_done) = oneshot::channel();
-    let ask = async {
-        // Without the cluster's task the node has ended, and its names with it.
-        if commands.send(Command::Withdraw { names, done }).await.is_ok() {
-            drop(is_done.await);
-        }
-    };
-    time::timeout(limit, ask).await.is_some()
+    if commands.send(command(done)).await.is_ok() {
+        drop(is_done.await);
+    }
 }
 
 /// What others see of the task.
@@ -174,6 +184,7 @@ impl Coordinator {
                 command = self.commands.recv() => match command {
                     Some(Command::Register(register)) => self.register(register),
                     Some(Command::Withdraw { names, done }) => self.withdraw(&names, done),
+                    Some(Command::Leave { done }) => self.leave(done),
                     None => return,
                 },
                 () = time::sleep_until_some(wakes_at) => self.membership.handle_timeout(time::now()),
@@ -196,6 +207,12 @@ impl Coordinator {
         self.withdrawals.wait_for(&self.links, done);
     }
 
+    fn leave(&mut self, done: oneshot::Sender<()>) {
+        self.membership.handle_leave();
+        self.drain_membership();
+        let _ = done.send(()); // who asked may have gone
+    }
+
     fn tell_all(&self, change: Vec<frame::Names>) {
         for names in change.into_iter().map(Frame::Names) {
             self.links.values().for_each(|link| link.put(&names));
@@ -205,7 +222,7 @@ impl Coordinator {
     fn peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up(link) => self.peer_up(link),
-            PeerEvent::Down { link, ended } => self.peer_down(&link, ended),
+            PeerEvent::Down { link, is_away } => self.peer_down(&link, is_away),
             PeerEvent::Gone { node, incarnation, is_certain } => {
                 if is_certain {
                     self.membership.handle_gone(&node, incarnation, time::now());
@@ -260,26 +277,18 @@ impl Coordinator {
         self.links.insert(peer.node.clone(), link);
         if speaks {
             let Peer { node, incarnation, listen } = peer;
-            let address = listen.filter(is_dialable);
-            let peer = Identity { node, incarnation, returns: 0, has_left: false, address };
-            self.membership.handle_connected(peer, time::now());
+            self.membership.handle_connected(Identity::new(node, incarnation, listen), time::now());
         }
     }
 
-    fn peer_down(&mut self, link: &Arc<Link>, ended: Ended) {
+    fn peer_down(&mut self, link: &Arc<Link>, is_away: bool) {
         let peer = link.peer();
-        let now = time::now();
-        match ended {
-            Ended::Away => {} // the members find out
-            Ended::Left => self.membership.handle_left(&peer.node, peer.incarnation, now),
-            Ended::Replaced => self.membership.handle_gone(&peer.node, peer.incarnation, now),
-        }
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
         }
         self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);
-        let changed = if ended == Ended::Away {
+        let changed = if is_away {
             self.directory.peer_is_away(&peer.node, peer.incarnation, true)
         } else {
             self.directory.remove_peer(&peer.node, peer.incarnation)

@@ -62,25 +62,14 @@ pub(crate) enum News {
     Close(oneshot::Sender<()>),
 }
 
-/// How a connection's node stands after its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It is looked for again.
-    Away,
-    /// It has said goodbye.
-    Left,
-    /// A later life of it is here.
-    Replaced,
-}
-
 /// What the cluster is told.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
     Up(Arc<Link>),
-    /// A connection has ended.
+    /// A connection has ended. Its node is looked for again if it is away.
     Down {
         link: Arc<Link>,
-        ended: Ended,
+        is_away: bool,
     },
     /// A node that was away in this life is not waited for any more.
     Gone {

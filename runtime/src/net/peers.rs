@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
-use crate::net::news::{Dialled, Ended, News, Order, PeerEvent, Ticket};
+use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::net::topology::Topology;
 use crate::port::{Link, Peer};
@@ -274,7 +274,7 @@ impl Peers {
                 let reason = "a later life of the node took its place".to_owned();
                 old.link.close(&reason, None);
                 drop(old.orders.try_send(Order::Close(reason.clone())));
-                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), ended: Ended::Replaced }).await;
+                self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
                 (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
             }
             self.retired.retain(|orders| !orders.is_closed());
@@ -335,8 +335,7 @@ impl Peers {
                 self.away.insert(node.clone(), Away { incarnation, until });
             }
             self.publish_table();
-            let ended = if is_away { Ended::Away } else { Ended::Left };
-            self.tell(PeerEvent::Down { link, ended }).await;
+            self.tell(PeerEvent::Down { link, is_away }).await;
             (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });

@@ -19,7 +19,7 @@ use crate::net::driver::Surroundings;
 use crate::net::ends::Ends;
 use crate::net::io::{Listener, Tcp, Transport};
 use crate::net::listener;
-use crate::net::peers::{Peers, Publish, is_dialable};
+use crate::net::peers::{Peers, Publish};
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
@@ -258,13 +258,7 @@ impl NodeBuilder {
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publisher = Arc::clone(&host);
         let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
-        let me = membership::Identity {
-            node: id.clone(),
-            incarnation: host.incarnation,
-            returns: 0,
-            has_left: false,
-            address: address.filter(is_dialable),
-        };
+        let me = membership::Identity::new(id.clone(), host.incarnation, address);
         let (coordinator, seen) =
             Coordinator::new(me, settings.limits.names, events, news.clone(), Arc::clone(&publish));
         let table = Arc::new(PeerTable::new(news.clone()));

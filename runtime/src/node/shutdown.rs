@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::cluster::coordinator::withdraw;
+use crate::cluster::coordinator::{leave, withdraw};
 use crate::cluster::withdrawal::Withdraw;
 use crate::error::ShutdownError;
 use crate::net::news::News;
@@ -134,6 +134,7 @@ impl Node {
     async fn close(&self) {
         let inner = self.inner();
         // Connections after instances: the last replies go out first.
+        leave(&inner.register, GOODBYE).await;
         let (done, is_done) = oneshot::channel();
         if inner.peers.send(News::Close(done)).await.is_ok() {
             let _ = time::timeout(GOODBYE, is_done).await; // a peer that does not listen is cut off

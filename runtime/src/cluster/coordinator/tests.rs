@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the task ends with the test's runtime")]
 
 use super::*;
+use crate::event::Event;
 use crate::id::Incarnation;
 use crate::proto::frame::{NameEntry, parse};
 
@@ -10,6 +11,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The task of node `me`, and what tells it its peers' events.
 struct Scene {
     names: Arc<Names>,
+    members: watch::Receiver<Members>,
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<PeerEvent>,
 }
@@ -18,17 +20,11 @@ impl Scene {
     fn new() -> Self {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
-        let me = Identity {
-            node: node("me"),
-            incarnation: Incarnation(1),
-            returns: 0,
-            has_left: false,
-            address: None,
-        };
+        let me = Identity::new(node("me"), Incarnation(1), None);
         let (task, seen) = Coordinator::new(me, 64, hears, peers, Arc::new(|_| {}));
-        let Seen { names, commands, .. } = seen;
+        let Seen { names, members, commands } = seen;
         tokio::spawn(task.run());
-        Self { names, commands, events }
+        Self { names, members, commands, events }
     }
 
     async fn tell(&self, event: PeerEvent) {
@@ -130,14 +126,14 @@ async fn a_peer_that_says_nothing_holds_a_withdrawal_up_to_its_limit_and_one_tha
     let (a, b) = (scene.peer("a").await, scene.peer("b").await);
     scene.register("x", &[1]).await;
     let wait = scene.withdraw(Withdraw::Names(vec!["x".into()])).await;
-    scene.tell(PeerEvent::Down { link: a, ended: Ended::Left }).await;
+    scene.tell(PeerEvent::Down { link: a, is_away: false }).await;
     assert!(!wait.is_finished(), "b has said nothing");
     let begin = time::now();
     assert!(!wait.await.unwrap(), "not everybody has answered");
     assert!(time::now() - begin <= LIMIT);
 
     let wait = scene.withdraw(Withdraw::All).await;
-    scene.tell(PeerEvent::Down { link: b, ended: Ended::Left }).await;
+    scene.tell(PeerEvent::Down { link: b, is_away: false }).await;
     assert!(wait.is_finished() && wait.await.unwrap());
 }
 
@@ -150,7 +146,7 @@ async fn a_peer_that_comes_on_another_connection_answers_on_that() {
     let new = scene.peer("a").await;
     assert_eq!(told(&new), "sync1", "and it is not told of x");
     scene.tell(PeerEvent::NamesSynced(Arc::clone(&old), 1)).await;
-    scene.tell(PeerEvent::Down { link: old, ended: Ended::Left }).await;
+    scene.tell(PeerEvent::Down { link: old, is_away: false }).await;
     assert!(!wait.is_finished(), "by the new connection it may still come");
     scene.tell(PeerEvent::NamesSynced(new, 1)).await;
     assert!(wait.is_finished() && wait.await.unwrap());
@@ -170,4 +166,36 @@ async fn a_peer_that_asks_is_answered_after_what_it_told_before_is_published() {
     scene.tell(PeerEvent::NamesSync(Arc::clone(&a), 9)).await;
     assert_eq!(told(&a), "synced9");
     assert!(!scene.knows("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_connection_says_nothing_of_who_is_a_member() {
+    let scene = Scene::new();
+    let (a, b) = (scene.peer("a").await, scene.peer("b").await);
+    // It may be this node that closes it, or turns the peer off.
+    for (link, is_away) in [(a, false), (b, true)] {
+        scene.tell(PeerEvent::Down { link, is_away }).await;
+    }
+    assert_eq!(scene.members.borrow().members.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_says_so_to_its_peers() {
+    let scene = Scene::new();
+    let link = scene.peer("a").await;
+    drop(link.taken());
+    leave(&scene.commands, LIMIT).await;
+    let mut bytes = link.taken();
+    let mut said = std::iter::from_fn(|| parse(&mut bytes, 1 << 20).unwrap());
+    let Some(Frame::Gossip { bytes }) = said.find(|frame| matches!(frame, Frame::Gossip { .. })) else {
+        panic!("it says nothing");
+    };
+    // Whoever hears it has it from itself, and from nobody else.
+    let told = |node: &str| Identity::new(NodeId::new(node).unwrap(), Incarnation(1), None);
+    let mut hears = Membership::new(told("a"), random::seeded(1), time::now());
+    hears.handle_connected(told("me"), time::now());
+    hears.handle_gossip(&node("me"), &bytes, time::now()).unwrap();
+    let events = std::iter::from_fn(|| hears.poll_output());
+    let left = events.filter(|output| matches!(output, Output::Tell(Event::MemberLeft { .. }))).count();
+    assert_eq!(left, 1);
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, NodeId};
+use crate::net::peers::is_dialable;
 
 /// A life of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// A life of a node that listens there.
+    pub(crate) fn new(node: NodeId, incarnation: Incarnation, listen: Option<SocketAddr>) -> Self {
+        Self { node, incarnation, returns: 0, has_left: false, address: listen.filter(is_dialable) }
+    }
+
     /// What orders all that is said of one node.
     pub(super) fn order(&self) -> (Incarnation, bool, u32) {
         (self.incarnation, self.has_left, self.returns)

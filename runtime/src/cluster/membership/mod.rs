@@ -3,7 +3,7 @@
 //! otherwise. What is known spreads with these messages. Every ten seconds a node exchanges all that it knows with one other, which
 //! brings back what was lost on the way, and heals partitions.
 //!
-//! What the connections know is faster: a goodbye, a refused connection and a later life are taken in at once.
+//! What is certain is faster: a node that leaves says so itself, and a refused connection and a later life are taken in at once.
 //!
 //! Invariant: a core. It has no clock and no task: inputs `handle_*` and what the connections tell, outputs `poll_*`.
 
@@ -93,22 +93,24 @@ impl Membership {
         }
     }
 
-    /// A peer has said goodbye.
-    pub(crate) fn handle_left(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
-        self.ended(node, incarnation, true, now);
+    /// This node leaves. Only it knows that: a connection may end for many reasons. Nothing may follow.
+    pub(crate) fn handle_leave(&mut self) {
+        let id = Identity { has_left: true, ..self.foca.identity().clone() };
+        for bytes in wire::all(vec![foca::Member::down(id)], false) {
+            let to = |member: Member| Output::Send { to: member.node, bytes: bytes.clone() };
+            self.outputs.extend(self.view.members().map(to));
+        }
     }
 
-    /// A peer's process has gone, or a later life of it has come.
+    /// A peer's process has gone.
     pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
-        self.ended(node, incarnation, false, now);
-    }
-
-    fn ended(&mut self, node: &NodeId, incarnation: Incarnation, has_left: bool, now: Instant) {
-        let known = self.foca.iter_membership_state().find(|member| member.id().node == *node);
-        let Some(id) = known.map(foca::Member::id).filter(|id| id.incarnation == incarnation) else { return };
-        let incarnations = known.map_or(0, foca::Member::incarnation);
-        let id = Identity { has_left: id.has_left || has_left, ..id.clone() };
-        self.apply([foca::Member::new(id, incarnations, foca::State::Down)], now);
+        let mut all = self.foca.iter_membership_state();
+        let known = all.find(|member| member.id().node == *node && member.id().incarnation == incarnation);
+        if let Some(known) = known {
+            let down = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Down);
+            drop(all);
+            self.apply([down], now);
+        }
     }
 
     /// A peer has told something.

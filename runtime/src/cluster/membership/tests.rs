@@ -38,8 +38,7 @@ fn name(index: usize) -> NodeId {
 
 fn identity(index: usize, incarnation: u64) -> Identity {
     let address = SocketAddr::from(([10, 0, 0, 1], u16::try_from(index).unwrap() + 1));
-    let incarnation = Incarnation(incarnation);
-    Identity { node: name(index), incarnation, returns: 0, has_left: false, address: Some(address) }
+    Identity::new(name(index), Incarnation(incarnation), Some(address))
 }
 
 impl Simulation {
@@ -263,11 +262,14 @@ fn a_silent_death_is_seen_by_all_within_five_seconds_and_told_once() {
 }
 
 #[test]
-fn a_goodbye_and_a_refused_connection_are_taken_in_at_once_and_spread() {
+fn a_leave_and_a_refused_connection_are_taken_in_at_once_and_spread() {
     let mut cluster = Simulation::cluster(3, 20);
     cluster.run(Duration::from_secs(20));
+    // Only one hears it from itself.
+    cluster.nodes[5].as_mut().unwrap().links = BTreeSet::from([6]);
+    cluster.with(5, |core, _| core.handle_leave());
     cluster.kill(5);
-    cluster.with(6, |core, now| core.handle_left(&name(5), Incarnation(1), now));
+    cluster.run(DELAY);
     assert_eq!(cluster.told(|event| matches!(event, Event::MemberLeft { .. })), 1);
     let known = cluster.run_until(LONG, |cluster| cluster.all_see(19)).expect("all know it");
     assert!(known < Duration::from_secs(1), "{known:?}");

@@ -49,23 +49,15 @@ pub(super) struct View {
     known: BTreeMap<NodeId, Known>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 struct Known {
-    incarnation: Incarnation,
-    returns: u32,
-    has_left: bool,
-    address: Option<SocketAddr>,
+    id: Identity,
     state: State,
 }
 
 impl Known {
-    fn of(member: &foca::Member<Identity>) -> Self {
-        let Identity { incarnation, returns, has_left, address, .. } = *member.id();
-        Self { incarnation, returns, has_left, address, state: member.state() }
-    }
-
     fn is(&self, member: &foca::Member<Identity>) -> bool {
-        *self == Self::of(member)
+        self.id == *member.id() && self.state == member.state()
     }
 
     fn is_member(&self) -> bool {
@@ -88,14 +80,14 @@ impl View {
         let mut before = std::mem::take(&mut self.known);
         for member in members() {
             let node = &member.id().node;
-            let known = Known::of(member);
+            let known = Known { id: member.id().clone(), state: member.state() };
             compare(node, before.remove(node).as_ref(), &known, &mut tell);
             self.known.insert(node.clone(), known);
         }
         // Foca forgets those who are down for long.
         for (node, known) in before {
             if known.is_member() {
-                tell(Event::MemberDied { node, incarnation: known.incarnation });
+                tell(Event::MemberDied { node, incarnation: known.id.incarnation });
             }
         }
     }
@@ -107,33 +99,33 @@ impl View {
 
     /// Whether a node is a member in that life.
     pub(super) fn is_member(&self, node: &NodeId, incarnation: Incarnation) -> bool {
-        self.known.get(node).is_some_and(|known| known.is_member() && known.incarnation == incarnation)
+        self.known.get(node).is_some_and(|known| known.is_member() && known.id.incarnation == incarnation)
     }
 
     /// Those who have not left and not died.
     pub(super) fn members(&self) -> impl Iterator<Item = Member> {
         self.known.iter().filter(|(_, known)| known.is_member()).map(|(node, known)| Member {
             node: node.clone(),
-            incarnation: known.incarnation,
-            address: known.address,
+            incarnation: known.id.incarnation,
+            address: known.id.address,
             state: if known.state == State::Alive { MemberState::Alive } else { MemberState::Suspected },
         })
     }
 
     /// Where those who died may be found again: they may stand behind a partition.
     pub(super) fn lost(&self) -> impl Iterator<Item = SocketAddr> {
-        let lost = self.known.values().filter(|known| !known.is_member() && !known.has_left);
-        lost.filter_map(|known| known.address)
+        let lost = self.known.values().filter(|known| !known.is_member() && !known.id.has_left);
+        lost.filter_map(|known| known.id.address)
     }
 }
 
 /// What happened to one node.
 fn compare(node: &NodeId, before: Option<&Known>, now: &Known, tell: &mut impl FnMut(Event)) {
-    let (node, incarnation) = (node.clone(), now.incarnation);
+    let (node, incarnation) = (node.clone(), now.id.incarnation);
     let before = before.filter(|before| before.is_member());
     let end = |known: &Known, node: NodeId| {
-        let incarnation = known.incarnation;
-        if now.has_left && now.incarnation == known.incarnation {
+        let incarnation = known.id.incarnation;
+        if now.id.has_left && now.id.incarnation == known.id.incarnation {
             Event::MemberLeft { node, incarnation }
         } else {
             Event::MemberDied { node, incarnation }
@@ -142,7 +134,7 @@ fn compare(node: &NodeId, before: Option<&Known>, now: &Known, tell: &mut impl F
     match before {
         Some(before) if !now.is_member() => tell(end(before, node)),
         None if !now.is_member() => {}
-        Some(before) if before.incarnation != now.incarnation => {
+        Some(before) if before.id.incarnation != now.id.incarnation => {
             tell(end(before, node.clone()));
             tell(Event::MemberJoined { node, incarnation });
         }

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use foca::{Codec, Header, Member};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use crate::proto::codec::{self, CodecError, Encoder};
@@ -22,10 +22,6 @@ const DATAGRAM: u8 = 1;
 const ALL: u8 = 2;
 const ALL_FOR_ALL: u8 = 3;
 
-/// A member, for the list.
-#[derive(Serialize, Deserialize)]
-struct Listed(Vec<Member<Identity>>);
-
 pub(super) fn datagram(data: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(1 + data.len());
     out.put_u8(DATAGRAM);
@@ -43,7 +39,7 @@ pub(super) fn all(members: Vec<Member<Identity>>, wants_answer: bool) -> Vec<Byt
         let mut out = BytesMut::new();
         out.put_u8(if wants_answer && is_last { ALL_FOR_ALL } else { ALL });
         let end = 64 * 1024;
-        if Encoder::new(&mut out, end).put(&Listed(part)).is_ok() {
+        if Encoder::new(&mut out, end).put(&part).is_ok() {
             parts.push(out.freeze());
         }
     }
@@ -59,8 +55,7 @@ pub(super) fn read(bytes: &Bytes) -> Result<Option<Told>, CodecError> {
     Ok(match *kind {
         DATAGRAM => Some(Told::Datagram(bytes.slice_ref(rest))),
         ALL | ALL_FOR_ALL => {
-            let Listed(members) = codec::decode(rest)?;
-            Some(Told::All { members, wants_answer: *kind == ALL_FOR_ALL })
+            Some(Told::All { members: codec::decode(rest)?, wants_answer: *kind == ALL_FOR_ALL })
         }
         _ => None,
     })
