@@ -5,6 +5,8 @@ use crate::id::NodeId;
 use crate::net::security::Security;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
+#[cfg(feature = "tls")]
+use crate::node::reload::Chain;
 
 /// What was loaded. Without the feature `tls` there is never anything: the configuration was refused before.
 #[derive(Debug, Clone, Default)]
@@ -22,10 +24,7 @@ impl Certificates {
         else {
             return Ok(Self::default());
         };
-        let words = |error: TlsError| match error {
-            TlsError::Unreadable { ref source, .. } => format!("{error}: {source}"),
-            error => error.to_string(),
-        };
+        let words = |error: TlsError| Chain(&error).to_string();
         let tls = Tls::from_pem_files(certificate, key, authorities).map_err(words)?;
         tls.check(node).map_err(words)?;
         Ok(Self { tls: Some(tls) })

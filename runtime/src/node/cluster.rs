@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::cluster::membership::Members;
+use crate::config::ConfigError;
+use crate::node::configured::Configured;
 use crate::node::node::{Inner, Node};
 use crate::node::reload::{Reload, ReloadError};
 
@@ -51,11 +53,7 @@ impl Cluster {
     /// # Cancel safety
     /// Once polled it is done all the same; only the waiting is cut short.
     pub async fn reload(&self) -> Result<Reload, ReloadError> {
-        blocking(self.node.inner(), |inner| match &inner.configured {
-            Some(configured) => Ok(configured.reload(inner)?),
-            None => Err(ReloadError::NoFile(inner.host.node.clone())),
-        })
-        .await
+        reload(self.node.inner()).await
     }
 
     /// What [`Cluster::reload`] would do now. Changes nothing.
@@ -66,11 +64,7 @@ impl Cluster {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn plan(&self) -> Result<Reload, ReloadError> {
-        blocking(self.node.inner(), |inner| match &inner.configured {
-            Some(configured) => Ok(configured.plan(inner)?),
-            None => Err(ReloadError::NoFile(inner.host.node.clone())),
-        })
-        .await
+        with_file(self.node.inner(), Configured::plan).await
     }
 }
 
@@ -89,16 +83,25 @@ impl MembersWatch {
     }
 }
 
-/// Runs what reads files on a thread that may be blocked.
-async fn blocking<F>(inner: &Arc<Inner>, run: F) -> Result<Reload, ReloadError>
+/// As [`Cluster::reload`].
+pub(crate) async fn reload(inner: &Arc<Inner>) -> Result<Reload, ReloadError> {
+    with_file(inner, Configured::reload).await
+}
+
+/// Does something with a node's configuration file, on a thread that may be blocked.
+async fn with_file<F>(inner: &Arc<Inner>, run: F) -> Result<Reload, ReloadError>
 where
-    F: FnOnce(&Inner) -> Result<Reload, ReloadError> + Send + 'static,
+    F: FnOnce(&Configured, &Inner) -> Result<Reload, ConfigError> + Send + 'static,
 {
     let stopped = || ReloadError::NodeStopped(inner.host.node.clone());
     if inner.host.tasks.is_aborted() {
         return Err(stopped());
     }
     let inner = Arc::clone(inner);
+    let run = move || match &inner.configured {
+        Some(configured) => Ok(run(configured, &inner)?),
+        None => Err(ReloadError::NoFile(inner.host.node.clone())),
+    };
     // It fails when the runtime ends.
-    tokio::task::spawn_blocking(move || run(&inner)).await.unwrap_or_else(|_| Err(stopped()))
+    tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| Err(stopped()))
 }

@@ -11,13 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{
-    self, Change, ConfigError, Effect, PREFIX, Place, Problem, Read, Secret, SecretError, Settings,
-};
+use crate::config::{self, Change, ConfigError, Effect, PREFIX, Place, Problem, Read, Secret, Settings};
 use crate::id::NodeId;
 use crate::node::certificates::Certificates;
 use crate::node::node::Inner;
-use crate::node::reload::Reload;
+use crate::node::reload::{Chain, Reload};
 
 /// What tells one content from another.
 pub(crate) type Digest = [u8; 32];
@@ -227,12 +225,8 @@ fn content_changes(state: &State, loaded: &Loaded, changes: &[Change]) -> Vec<Ch
 /// The secret that a configuration names.
 fn secret(read: &Read) -> Result<Option<Secret>, ConfigError> {
     let load = |key, file: &Option<PathBuf>| {
-        let words = |error: SecretError| match error {
-            SecretError::Unreadable { ref source, .. } => format!("cannot be used: {error}: {source}"),
-            error => format!("cannot be used: {error}"),
-        };
         let secret = file.as_ref().map(Secret::from_file).transpose();
-        secret.map_err(|error| read.invalid(key, words(error)))
+        secret.map_err(|error| read.invalid(key, format!("cannot be used: {}", Chain(&error))))
     };
     let secret = load("security.secret_file", &read.settings.secret_file)?;
     let other = load("security.also_accept_file", &read.settings.also_accept_file)?;

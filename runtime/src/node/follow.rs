@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::node::cluster::reload;
 use crate::node::configured::{Configured, Digest};
 use crate::node::node::Inner;
 use crate::node::reload::{ReloadError, log};
@@ -25,12 +26,10 @@ pub(crate) async fn follow(inner: Arc<Inner>) {
         // Twice the same: nobody is writing it. What was tried is not tried again, nor said again.
         if content == last && content != tried && content != configured.taken() {
             tried = content;
-            let changing = Arc::clone(&inner);
-            let reload = tokio::task::spawn_blocking(move || match &changing.configured {
-                Some(configured) => configured.reload(&changing).map_err(ReloadError::Config),
-                None => Err(ReloadError::NoFile(changing.host.node.clone())),
-            });
-            let Ok(reload) = reload.await else { return };
+            let reload = reload(&inner).await;
+            if matches!(reload, Err(ReloadError::NodeStopped(_))) {
+                return;
+            }
             log(&inner.host.node, "the file has changed", &reload);
         }
         last = content;

@@ -58,7 +58,7 @@ pub(crate) fn log(node: &NodeId, cause: &str, reload: &Result<Reload, ReloadErro
 }
 
 /// An error with its causes.
-struct Chain<'e>(&'e dyn std::error::Error);
+pub(crate) struct Chain<'e>(pub(crate) &'e dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

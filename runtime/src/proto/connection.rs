@@ -293,7 +293,7 @@ impl Connection {
             Frame::Names(names) => Event::Names(names),
             Frame::Members(members) => Event::Members(members),
             Frame::Gossip { .. } if !self.has_gossip => {
-                return self.break_off("gossip frame, although the feature was not agreed on".to_owned());
+                return self.not_agreed_on(&frame);
             }
             Frame::Gossip { bytes } => Event::Gossip { bytes },
             Frame::NamesSync { token } => Event::NamesSync { token },
@@ -302,8 +302,7 @@ impl Connection {
             Frame::Window(_) | Frame::Credit { .. } | Frame::Gone { .. } | Frame::Taken { .. }
                 if self.inflow.is_none() =>
             {
-                let text = format!("{} frame, although the feature was not agreed on", bodies::name(&frame));
-                return self.break_off(text);
+                return self.not_agreed_on(&frame);
             }
             Frame::StreamCredit { .. }
             | Frame::StreamItem { .. }
@@ -311,8 +310,7 @@ impl Connection {
             | Frame::StreamStop { .. }
                 if !self.has_streams =>
             {
-                let text = format!("{} frame, although the feature was not agreed on", bodies::name(&frame));
-                return self.break_off(text);
+                return self.not_agreed_on(&frame);
             }
             Frame::StreamCredit { stream, totals } => Event::StreamCredit { stream, totals },
             Frame::StreamItem { stream, payload } => Event::StreamItem { stream, payload },
@@ -391,6 +389,11 @@ impl Connection {
         }
         self.has_gossip = peer.features & GOSSIP != 0;
         self.events.push_back(Event::Established(peer));
+    }
+
+    /// The peer speaks of a feature that the two do not have.
+    fn not_agreed_on(&mut self, frame: &Frame) {
+        self.break_off(format!("{} frame, although the feature was not agreed on", bodies::name(frame)));
     }
 
     /// The peer breaks the protocol: it is told, and the connection is over.
