@@ -4,7 +4,7 @@ mod links;
 mod races;
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -102,6 +102,13 @@ impl Actor {
         panic!("on purpose");
     }
 
+    /// The same with one long thing.
+    pub async fn say_something_long_and_fail(&mut self, context: &Context) {
+        let watcher = find(context, 0, "watcher").await;
+        watcher.note("x".repeat(LONG)).send().await.unwrap();
+        panic!("on purpose");
+    }
+
     pub fn answer_and_stop(&mut self, context: &Context) -> u8 {
         context.stop();
         7
@@ -122,6 +129,9 @@ impl Actor {
     /// Answers when everything before was handled.
     pub fn is_there(&mut self) {}
 }
+
+/// What is so long is not read by the connection's driver.
+const LONG: usize = 1024 * 1024;
 
 async fn find(context: &Context, on: usize, name: &str) -> ActorHandle {
     ActorHandle::lookup_on(&context.node(), &format!("n{on}"), name).await.unwrap()
@@ -343,6 +353,42 @@ async fn an_end_comes_after_all_that_was_sent_before_and_before_what_the_next_li
         expected.extend([format!("{:?}", panicked()), "greeting".to_owned()]);
         settle().await;
         assert_eq!(scene.watcher.log.entries(), expected);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_comes_after_something_long_that_was_sent_before() {
+    here_and_there(async |place| {
+        let scene = Scene::new(place).await;
+        scene.watches.watch_target(place).await.unwrap();
+        scene.is_watched.say_something_long_and_fail().await.unwrap_err();
+        settle().await;
+        let noted = scene.watcher.log.entries();
+        assert_eq!(noted.iter().map(String::len).next(), Some(LONG));
+        assert_eq!(noted[1..], [format!("{:?}", panicked())]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_comes_after_what_waited_for_room_in_a_full_mailbox() {
+    here_and_there(async |place| {
+        let scene = Scene::new(place).await;
+        scene.watches.watch_target(place).await.unwrap();
+        scene.watches.hold().try_send().unwrap();
+        scene.watcher.gate.reached(1).await;
+        while scene.watches.note(String::new()).try_send().is_ok() {}
+        let failing = tokio::spawn(scene.is_watched.say_and_fail(500).into_future());
+        settle().await;
+        assert_eq!(failing.is_finished(), place == 1, "another node's credit holds them all");
+        scene.watcher.gate.open();
+        failing.await.unwrap().unwrap_err();
+        settle().await;
+        let mut expected: Vec<_> = (0..500).map(|number| number.to_string()).collect();
+        expected.push(format!("{:?}", panicked()));
+        let noted = scene.watcher.log.entries();
+        assert_eq!(noted[noted.len() - 501..], expected);
     })
     .await;
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CallError, ChainLink};
-use crate::event::{DeadLetterReason, Phase};
+use crate::event::{DeadLetterReason, Down, Phase};
 use crate::id::MethodId;
-use crate::port::{Intake, Link};
+use crate::port::{Intake, Link, WatchId};
 use crate::proto::frame::{Request, RequestHead};
 use crate::service::ambient;
 use crate::service::chain::{Chain, Circle};
@@ -26,6 +26,9 @@ use crate::service::reply::ReplyPath;
 pub(crate) trait Deliver: Send + Sync + fmt::Debug {
     /// Takes a request in.
     fn deliver(self: Arc<Self>, link: &Arc<Link>, request: Request, now: Instant) -> Intake;
+
+    /// Lets the end of an instance of a peer wait behind what waits of that peer. Gives it back if nothing does.
+    fn hold_back(&self, watch: WatchId, down: Down) -> Option<Down>;
 }
 
 /// How little time a request has left for the clock to be read once more after its arguments were.
@@ -107,6 +110,10 @@ impl<M: WireMessage> Deliver for Reachable<M> {
                 if is_closed { Intake::Gone } else { Intake::Done }
             }
         }
+    }
+
+    fn hold_back(&self, watch: WatchId, down: Down) -> Option<Down> {
+        self.park_end(watch, down)
     }
 }
 

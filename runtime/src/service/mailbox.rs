@@ -300,9 +300,17 @@ impl<M: Message> Mailbox for Local<M> {
 
 impl<M: Message> Watcher for Local<M> {
     fn down(&self, watch: WatchId, reason: StopReason) {
-        if let Some(down) = self.core.hear(watch, reason) {
-            self.push_down(watch, down);
+        let Some(mut down) = self.core.hear(watch, reason) else { return };
+        if self.has_parked()
+            && let Some(deliver) =
+                self.host().resident(self.address().instance).and_then(|resident| resident.deliver)
+        {
+            match deliver.hold_back(watch, down) {
+                Some(free) => down = free,
+                None => return,
+            }
         }
+        self.push_down(watch, down);
     }
 }
 

@@ -7,7 +7,9 @@
 //! order is kept, and is given up if it takes the place of that: then the end of what the ended connection brought is
 //! lost, and nothing in its middle.
 //!
-//! Invariant: whoever sent a request is told when it has left, and what leaves does so in the order in which it came.
+//! The end of an instance of that peer which this one watches waits behind them too, since it comes after what was said before it.
+//!
+//! Invariant: whoever sent a request is told when it has left, and what leaves does so in the order in which it came. No end is lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,9 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::event::DeadLetterReason;
+use crate::event::{DeadLetterReason, Down};
 use crate::id::{Incarnation, NodeId};
-use crate::port::Peer;
+use crate::port::{Link, Peer, WatchId};
 use crate::service::deliver::{Arrival, Reachable};
 use crate::service::mailbox::Refused;
 use crate::service::message::{Envelope, Item, WireMessage};
@@ -34,11 +36,28 @@ pub(super) struct Parking<M> {
 
 type Peers<M> = BTreeMap<(NodeId, Incarnation), VecDeque<Parked<M>>>;
 
+/// What waits.
+pub(super) enum Parked<M> {
+    Request(Waiting<M>),
+    /// Something that the instance watches has ended. There are at most as many as it watches.
+    End(WatchId, Down),
+}
+
 /// A request that waits.
-pub(super) struct Parked<M> {
+pub(super) struct Waiting<M> {
     arrival: Arrival,
     /// Its message, if that was read already.
     envelope: Option<Envelope<M>>,
+}
+
+impl<M> Parked<M> {
+    /// The connection that brought a request.
+    fn link(&self) -> Option<&Link> {
+        match self {
+            Self::Request(waiting) => Some(&waiting.arrival.link),
+            Self::End(..) => None,
+        }
+    }
 }
 
 /// How many requests of ended connections of a peer may wait before those of its present one.
@@ -63,12 +82,12 @@ impl<M> Parking<M> {
 }
 
 impl Arrival {
-    pub(super) fn with<M>(self, envelope: Envelope<M>) -> Parked<M> {
-        Parked { arrival: self, envelope: Some(envelope) }
+    pub(super) fn with<M>(self, envelope: Envelope<M>) -> Waiting<M> {
+        Waiting { arrival: self, envelope: Some(envelope) }
     }
 }
 
-impl<M> From<Arrival> for Parked<M> {
+impl<M> From<Arrival> for Waiting<M> {
     fn from(mut arrival: Arrival) -> Self {
         let payload = &mut arrival.request.payload;
         if payload.len() < KEPT {
@@ -80,30 +99,48 @@ impl<M> From<Arrival> for Parked<M> {
 
 impl<M: WireMessage> Reachable<M> {
     /// Lets a request wait behind those of its peer.
-    pub(super) fn park(self: Arc<Self>, parked: Parked<M>) {
-        let key = key(parked.arrival.link.peer());
+    pub(super) fn park(self: Arc<Self>, waiting: Waiting<M>) {
+        let key = key(waiting.arrival.link.peer());
         let mut peers = self.parked.peers();
-        let waiting = peers.entry(key.clone()).or_insert_with(|| {
+        let queue = peers.entry(key.clone()).or_insert_with(|| {
             self.parked.count.fetch_add(1, Ordering::AcqRel);
             self.local.parked_begins();
             let pump = Pump { reachable: Arc::clone(&self), key };
             self.local.host().tasks.spawn(pump.run());
             VecDeque::new()
         });
-        let leftover = waiting.len() >= LEFTOVERS && !waiting[LEFTOVERS - 1].arrival.link.is_open();
-        let lost = if leftover { waiting.drain(..LEFTOVERS).collect() } else { Vec::new() };
-        waiting.push_back(parked);
+        let mut oldest = queue.iter().take(LEFTOVERS);
+        let is_leftover = queue.len() >= LEFTOVERS
+            && oldest
+                .rfind(|parked| parked.link().is_some())
+                .and_then(Parked::link)
+                .is_some_and(|link| !link.is_open());
+        let lost = if is_leftover { queue.drain(..LEFTOVERS).collect() } else { Vec::new() };
+        queue.push_back(Parked::Request(waiting));
         drop(peers);
         for parked in lost {
-            self.give_up(parked);
+            match parked {
+                Parked::Request(waiting) => self.give_up(waiting),
+                Parked::End(watch, down) => self.local.push_down(watch, down),
+            }
         }
     }
 
-    fn give_up(&self, parked: Parked<M>) {
-        let arrival = &parked.arrival;
+    /// Lets the end of an instance wait behind what its node has sent; gives it back if nothing of that waits.
+    pub(super) fn park_end(&self, watch: WatchId, down: Down) -> Option<Down> {
+        let key = (down.address.node.clone(), down.address.incarnation);
+        match self.parked.peers().get_mut(&key) {
+            Some(queue) => queue.push_back(Parked::End(watch, down)),
+            None => return Some(down),
+        }
+        None
+    }
+
+    fn give_up(&self, waiting: Waiting<M>) {
+        let arrival = &waiting.arrival;
         let (handler, call) = (arrival.handler::<M>(), arrival.request.head.wants_reply);
         // The arguments are the user's, and their `Drop` may panic.
-        if catch_unwind(AssertUnwindSafe(|| drop(parked))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| drop(waiting))).is_err() {
             self.local.host().count_panic();
         }
         self.local.host().dead_letter(handler, call, DeadLetterReason::Overloaded);
@@ -119,13 +156,19 @@ struct Pump<M: WireMessage> {
 impl<M: WireMessage> Pump<M> {
     async fn run(self) {
         while let Some(parked) = self.next() {
-            let (link, bytes) = (Arc::clone(&parked.arrival.link), parked.arrival.request.payload.len());
-            self.take_in(parked).await;
-            link.release(self.instance(), bytes);
+            match parked {
+                Parked::Request(waiting) => {
+                    let (link, bytes) =
+                        (Arc::clone(&waiting.arrival.link), waiting.arrival.request.payload.len());
+                    self.take_in(waiting).await;
+                    link.release(self.instance(), bytes);
+                }
+                Parked::End(watch, down) => self.reachable.local.push_down(watch, down),
+            }
         }
     }
 
-    /// The next request; `None` after the last, and then others need not wait any more.
+    /// What is next; `None` after the last, and then others need not wait any more.
     fn next(&self) -> Option<Parked<M>> {
         let parking = &self.reachable.parked;
         let mut peers = parking.peers();
@@ -139,8 +182,8 @@ impl<M: WireMessage> Pump<M> {
         next
     }
 
-    async fn take_in(&self, parked: Parked<M>) {
-        let Parked { arrival, envelope } = parked;
+    async fn take_in(&self, waiting: Waiting<M>) {
+        let Waiting { arrival, envelope } = waiting;
         let (reachable, local) = (&self.reachable, &self.reachable.local);
         let Some(envelope) = envelope.or_else(|| reachable.read(&arrival)) else { return };
         let sent = if local.waits_for_room() && !arrival.request.head.is_impatient {
