@@ -60,6 +60,20 @@ pub enum Event {
         /// Its life.
         incarnation: Incarnation,
     },
+    /// More than half of the nodes that are expected answer this node now: [`Cluster::has_quorum`](crate::Cluster::has_quorum).
+    QuorumReached {
+        /// How many answer, this node included.
+        alive: usize,
+        /// How many nodes are expected: [`NodeBuilder::expected_nodes`](crate::NodeBuilder::expected_nodes).
+        expected: usize,
+    },
+    /// No more than half of the nodes that are expected answer this node now.
+    QuorumLost {
+        /// How many answer, this node included.
+        alive: usize,
+        /// How many nodes are expected.
+        expected: usize,
+    },
     /// A connection was refused in the handshake, by this node or by the other side.
     PeerRefused {
         /// The other side's address.

@@ -144,9 +144,7 @@ async fn one_node_that_reaches_another_no_more_does_not_make_it_dead() {
     assert!(cluster.is_partitioned(1, 2));
     tokio::time::sleep(Duration::from_secs(60)).await;
     cluster.heal().await;
-    let died = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(events.next()).flatten());
-    let died = died.filter(|event| matches!(event, Event::MemberDied { .. })).count();
-    assert_eq!(died, 0);
+    assert!(!now(&mut events).iter().any(|event| matches!(event, Event::MemberDied { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,4 +158,55 @@ async fn a_peer_of_the_first_revision_is_connected_and_no_member() {
         assert_eq!(cluster[index].peers().len(), 1);
         assert_eq!(cluster[index].cluster().members().members.len(), 1);
     }
+}
+
+/// Waits until a node has a quorum, or has none any more.
+async fn has_quorum(node: &Node, expected: bool) {
+    let mut watch = node.cluster().watch();
+    let all = async { while watch.next().await.expect("the node lives").has_quorum != expected {} };
+    soon("the quorum", all).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_sides_of_a_partition_the_larger_one_alone_has_a_quorum() {
+    let cluster = Cluster::start_with(5, |node| node.expected_nodes(5)).await;
+    for index in 0..5 {
+        has_quorum(&cluster[index], true).await;
+    }
+    let mut lost = [cluster[3].events(), cluster[4].events()];
+    let mut kept = cluster[0].events();
+    let begin = tokio::time::Instant::now();
+    cluster.partition(&[0, 1, 2], &[3, 4]).await;
+    assert!(cluster.is_partitioned(0, 3));
+    for (index, events) in [3, 4].into_iter().zip(&mut lost) {
+        has_quorum(&cluster[index], false).await;
+        assert!(!cluster[index].cluster().has_quorum());
+        let is_lost = |event: &Event| matches!(event, Event::QuorumLost { expected: 5, alive: 1..=2, .. });
+        assert!(now(events).iter().any(is_lost));
+    }
+    assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!((0..3).all(|index| cluster[index].cluster().has_quorum()));
+    assert!(!now(&mut kept).iter().any(|event| matches!(event, Event::QuorumLost { .. })));
+    cluster.heal().await;
+    has_quorum(&cluster[3], true).await;
+    let is_reached = |event: &Event| matches!(event, Event::QuorumReached { expected: 5, alive: 3, .. });
+    assert!(now(&mut lost[0]).iter().any(is_reached));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_nodes_are_no_quorum_and_where_nobody_has_said_how_many_there_are_there_is_none() {
+    let cluster = Cluster::start_with(2, |node| node.expected_nodes(4)).await;
+    sees(&cluster[0], 2).await;
+    assert!(!cluster[0].cluster().has_quorum());
+    let cluster = Cluster::start(3).await;
+    sees(&cluster[0], 3).await;
+    assert!(!cluster[0].cluster().has_quorum());
+    let alone = Node::builder("alone").expected_nodes(1).start().await.unwrap();
+    has_quorum(&alone, true).await;
+}
+
+/// What has been told by now.
+fn now(events: &mut Events) -> Vec<Event> {
+    std::iter::from_fn(|| futures_util::FutureExt::now_or_never(events.next()).flatten()).collect()
 }

@@ -123,6 +123,8 @@ pub(crate) struct Coordinator {
     links: BTreeMap<NodeId, Arc<Link>>,
     withdrawals: Withdrawals,
     membership: Membership,
+    /// How many nodes the cluster is said to have.
+    expected: watch::Receiver<usize>,
     /// The members, for everybody to read.
     members: watch::Sender<Members>,
     publish: Publish,
@@ -138,6 +140,7 @@ impl Coordinator {
     pub(crate) fn new(
         me: Identity,
         names_per_peer: usize,
+        mut expected: watch::Receiver<usize>,
         events: mpsc::Receiver<PeerEvent>,
         peers: mpsc::Sender<News>,
         publish: Publish,
@@ -151,7 +154,8 @@ impl Coordinator {
         let directory = Directory::new(me.node.clone(), me.incarnation, names_per_peer);
         let introductions = Introductions::new(me.node.clone());
         let chance = random::seeded(me.incarnation.0);
-        let membership = Membership::new(me, chance, time::now());
+        let mut membership = Membership::new(me, chance, time::now());
+        membership.handle_expected(*expected.borrow_and_update());
         let (members, sees_members) = watch::channel(membership.members());
         let seen = Seen { names: Arc::clone(&names), members: sees_members, commands: sender };
         let coordinator = Self {
@@ -160,6 +164,7 @@ impl Coordinator {
             links: BTreeMap::new(),
             withdrawals: Withdrawals::default(),
             membership,
+            expected,
             members,
             publish,
             names,
@@ -187,6 +192,10 @@ impl Coordinator {
                     Some(Command::Leave { done }) => self.leave(done),
                     None => return,
                 },
+                Ok(()) = self.expected.changed() => {
+                    let expected = *self.expected.borrow_and_update();
+                    self.membership.handle_expected(expected);
+                }
                 () = time::sleep_until_some(wakes_at) => self.membership.handle_timeout(time::now()),
             }
         }
@@ -285,6 +294,7 @@ impl Coordinator {
         let peer = link.peer();
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
+            self.membership.handle_disconnected(&peer.node);
         }
         self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);

@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`NODES`] and [`ACCESS`].
-pub(super) const KEYS: [Key; 34] = [
+pub(super) const KEYS: [Key; 35] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -29,6 +29,7 @@ pub(super) const KEYS: [Key; 34] = [
     key("security.insecure_without_secret", NewConnections, Flag(|s| &mut s.is_insecure)),
     key("security.closed", Live, Flag(|s| &mut s.access.is_closed)),
     key("topology.seeds", Live, Addresses(|s| &mut s.seeds)),
+    key("topology.expected_nodes", Live, Count(|s| &mut s.expected_nodes)),
     key("calls.timeout", Live, Duration(|s| &mut s.call_timeout)),
     key("calls.shutdown_timeout", Live, Duration(|s| &mut s.shutdown_timeout)),
     key("limits.connections", NewConnections, Count(|s| &mut s.limits.connections)),

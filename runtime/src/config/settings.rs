@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) seeds: Vec<String>,
     /// Nodes by name: where each listens, or nothing for one that is turned off.
     pub(crate) nodes: BTreeMap<String, Option<String>>,
+    /// How many nodes the cluster is said to have; 0 if nobody has said it.
+    pub(crate) expected_nodes: usize,
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
@@ -63,6 +65,7 @@ impl Settings {
             is_insecure: false,
             seeds: Vec::new(),
             nodes: BTreeMap::new(),
+            expected_nodes: 0,
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),

@@ -139,6 +139,13 @@ impl NodeBuilder {
         self
     }
 
+    /// How many nodes the cluster has when all are there, for [`Cluster::has_quorum`](crate::Cluster::has_quorum). All nodes should
+    /// say the same. Default: 0, nobody has said it, and there is no quorum.
+    pub fn expected_nodes(mut self, nodes: usize) -> Self {
+        self.settings.expected_nodes = nodes;
+        self
+    }
+
     /// The secret that all nodes of the cluster share. It never travels, and what is said between the nodes is not
     /// encrypted by it. A node that listens or has a seed needs this, certificates, or both; else see
     /// [`NodeBuilder::insecure_without_secret`]. [`Node::set_secret`] changes it while the node runs.
@@ -258,9 +265,6 @@ impl NodeBuilder {
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publisher = Arc::clone(&host);
         let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
-        let me = membership::Identity::new(id.clone(), host.incarnation, address);
-        let (coordinator, seen) =
-            Coordinator::new(me, settings.limits.names, events, news.clone(), Arc::clone(&publish));
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: settings.cluster.clone(),
@@ -273,6 +277,10 @@ impl NodeBuilder {
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]
         in_force.security.set_tls(self.tls);
+        let me = membership::Identity::new(id.clone(), host.incarnation, address);
+        let (names, expected) = (settings.limits.names, in_force.expected_nodes());
+        let (coordinator, seen) =
+            Coordinator::new(me, names, expected, events, news.clone(), Arc::clone(&publish));
         let inbox = NodeInbox {
             host: Arc::clone(&host),
             topics: Arc::clone(&topics),

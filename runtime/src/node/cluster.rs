@@ -34,6 +34,16 @@ impl Cluster {
         self.node.inner().members.borrow().clone()
     }
 
+    /// Whether more than half of the nodes that are [expected](crate::NodeBuilder::expected_nodes) answer, this node included, as it
+    /// sees it: they are connected with it and not suspected. If nobody has said how many nodes there are, there is none.
+    ///
+    /// Of the sides of a partition one at most has a quorum, once all have seen it, which takes [`silence`](crate::NodeBuilder::silence),
+    /// 5 s, at the longest. So who takes over what one side alone may do waits so long after it has seen the others go, and who hears
+    /// [`QuorumLost`](crate::Event::QuorumLost) stops at once.
+    pub fn has_quorum(&self) -> bool {
+        self.node.inner().members.borrow().has_quorum
+    }
+
     /// The members now, and then each time that they have changed. Whoever reads slowly misses what lies between.
     pub fn watch(&self) -> MembersWatch {
         let mut members = self.node.inner().members.clone();

@@ -26,6 +26,7 @@ pub(crate) struct InForce {
     pub(crate) connections: Arc<ArcSwap<ConnectionConfig>>,
     pub(crate) shutdown_timeout: AtomicDuration,
     topology: watch::Sender<Topology>,
+    expected_nodes: watch::Sender<usize>,
     /// Those that code has given, and no file changes.
     seeds: Vec<String>,
 }
@@ -47,6 +48,7 @@ impl InForce {
             connections: Arc::new(ArcSwap::from_pointee(config)),
             shutdown_timeout: AtomicDuration::new(settings.shutdown_timeout),
             topology,
+            expected_nodes: watch::Sender::new(settings.expected_nodes),
             seeds,
         };
         (in_force, hears)
@@ -57,6 +59,11 @@ impl InForce {
         !self.seeds.is_empty()
     }
 
+    /// How many nodes the cluster is said to have, and each change of that.
+    pub(crate) fn expected_nodes(&self) -> watch::Receiver<usize> {
+        self.expected_nodes.subscribe()
+    }
+
     /// Puts other settings in the place of those in force, but for what needs a restart, for security and access.
     pub(crate) fn set(&self, settings: &Settings) {
         self.shutdown_timeout.set(settings.shutdown_timeout);
@@ -64,13 +71,18 @@ impl InForce {
         configure(&mut config, settings);
         let me = config.identity.node.clone();
         self.connections.store(Arc::new(config));
-        let topology = topology(&me, settings, &self.seeds);
-        self.topology.send_if_modified(|current| {
-            let is_other = *current != topology;
-            *current = topology;
-            is_other
-        });
+        put(&self.topology, topology(&me, settings, &self.seeds));
+        put(&self.expected_nodes, settings.expected_nodes);
     }
+}
+
+/// Publishes a value, if it is another one.
+fn put<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|current| {
+        let is_other = *current != value;
+        *current = value;
+        is_other
+    });
 }
 
 fn configure(config: &mut ConnectionConfig, settings: &Settings) {

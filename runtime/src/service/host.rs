@@ -218,6 +218,12 @@ impl Host {
                     tracing::warn!(node = %self.node, address, reason, left_out, "connection refused");
                 }
             }
+            Event::QuorumReached { alive, expected } => {
+                tracing::info!(here = %self.node, alive, expected, "quorum reached");
+            }
+            Event::QuorumLost { alive, expected } => {
+                tracing::warn!(here = %self.node, alive, expected, "quorum lost");
+            }
             Event::MemberJoined { node, incarnation } => {
                 tracing::info!(here = %self.node, %node, %incarnation, "member joined");
             }

@@ -65,6 +65,19 @@ async fn timeouts_of_calls_and_of_shutdowns_are_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_many_nodes_are_expected_is_live() {
+    let folder = Folder::new();
+    let node = folder.start("a.toml", "node.name = \"a\"").await;
+    let mut watch = node.cluster().watch();
+    assert!(!watch.next().await.unwrap().has_quorum);
+    for (expected, has_quorum) in [(1, true), (2, false), (1, true), (0, false)] {
+        folder.write("a.toml", &format!("node.name = \"a\"\ntopology.expected_nodes = {expected}"));
+        node.cluster().reload().await.unwrap();
+        assert_eq!(watch.next().await.unwrap().has_quorum, has_quorum);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_invalid_file_changes_nothing_and_the_error_says_why() {
     let folder = Folder::new();
     let node = folder.start("a.toml", "node.name = \"a\"").await;

@@ -21,7 +21,7 @@ impl Scene {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
         let me = Identity::new(node("me"), Incarnation(1), None);
-        let (task, seen) = Coordinator::new(me, 64, hears, peers, Arc::new(|_| {}));
+        let (task, seen) = Coordinator::new(me, 64, watch::channel(0).1, hears, peers, Arc::new(|_| {}));
         let Seen { names, members, commands } = seen;
         tokio::spawn(task.run());
         Self { names, members, commands, events }

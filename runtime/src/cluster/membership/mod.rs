@@ -11,7 +11,7 @@ mod identity;
 mod view;
 mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -58,6 +58,11 @@ pub(crate) struct Membership {
     sequence: u64,
     view: View,
     version: u64,
+    /// How many nodes the cluster is said to have; 0 if nobody has said it.
+    expected: usize,
+    has_quorum: bool,
+    /// With whom there is a connection.
+    connected: BTreeSet<NodeId>,
     exchange_at: Instant,
     chance: fastrand::Rng,
     outputs: VecDeque<Output>,
@@ -76,6 +81,9 @@ impl Membership {
             sequence: 0,
             view: View::default(),
             version: 1,
+            expected: 0,
+            has_quorum: false,
+            connected: BTreeSet::new(),
             exchange_at,
             chance,
             outputs: VecDeque::new(),
@@ -85,12 +93,25 @@ impl Membership {
     /// A connection to a peer stands: it lives, and is to know all that this node knows.
     pub(crate) fn handle_connected(&mut self, peer: Identity, now: Instant) {
         let node = peer.node.clone();
+        self.connected.insert(node.clone());
         // Whoever was known has heard of the others already, or is about to.
         let is_known = self.view.is_member(&node, peer.incarnation);
         self.apply([foca::Member::alive(peer)], now);
         if !is_known {
             self.exchange_with(&node, true);
         }
+    }
+
+    /// The connection to a peer has ended.
+    pub(crate) fn handle_disconnected(&mut self, node: &NodeId) {
+        self.connected.remove(node);
+        self.count();
+    }
+
+    /// The cluster is said to have so many nodes.
+    pub(crate) fn handle_expected(&mut self, nodes: usize) {
+        self.expected = nodes;
+        self.count();
     }
 
     /// This node leaves. Only it knows that: a connection may end for many reasons. Nothing may follow.
@@ -185,7 +206,7 @@ impl Membership {
         let mut members: Vec<_> = self.view.members().collect();
         let place = members.partition_point(|member| member.node < me.node);
         members.insert(place, me);
-        Members { version: self.version, members }
+        Members { version: self.version, members, has_quorum: self.has_quorum }
     }
 
     /// Exchanges all with somebody, or looks for somebody who is lost.
@@ -231,6 +252,21 @@ impl Membership {
         if self.outputs.len() > before {
             self.version += 1;
         }
+        self.count();
+    }
+
+    /// Sees whether enough are there.
+    fn count(&mut self) {
+        let (alive, expected) = (self.view.alive(&self.connected) + 1, self.expected);
+        let has_quorum = expected > 0 && alive > expected / 2;
+        if std::mem::replace(&mut self.has_quorum, has_quorum) == has_quorum {
+            return;
+        }
+        self.version += 1;
+        self.outputs.push_back(Output::Tell(match has_quorum {
+            true => Event::QuorumReached { alive, expected },
+            false => Event::QuorumLost { alive, expected },
+        }));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is in the cluster, as this node sees it: snapshots, and what happens between two of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use foca::State;
@@ -17,6 +17,8 @@ pub struct Members {
     pub version: u64,
     /// This node itself and all others that are not known to have left or died, by name.
     pub members: Vec<Member>,
+    /// Whether more than half of the nodes that are expected answer this node. See [`Cluster::has_quorum`](crate::Cluster::has_quorum).
+    pub has_quorum: bool,
 }
 
 /// One member.
@@ -110,6 +112,12 @@ impl View {
             address: known.id.address,
             state: if known.state == State::Alive { MemberState::Alive } else { MemberState::Suspected },
         })
+    }
+
+    /// How many of these answer.
+    pub(super) fn alive(&self, nodes: &BTreeSet<NodeId>) -> usize {
+        let known = nodes.iter().filter_map(|node| self.known.get(node));
+        known.filter(|known| known.state == State::Alive).count()
     }
 
     /// Where those who died may be found again: they may stand behind a partition.
