@@ -197,6 +197,16 @@ pub enum StartError {
     /// The node already has a service of this name.
     #[error("this node already has a service named {0:?}")]
     NameTaken(String),
+    /// Another node has a service of this name, and one of the two is to be [unique](crate::ServiceBuilder::unique).
+    #[error("node {node} has {} named {name:?}{}", if *is_unique { "the one service" } else { "a service" }, if *is_unique { "" } else { ", and this one is to be unique" })]
+    NameTakenBy {
+        /// The name.
+        name: String,
+        /// Who has it.
+        node: crate::id::NodeId,
+        /// Whether that one is unique.
+        is_unique: bool,
+    },
     /// The service's `#[on_start]` hook refused to start. The instances that had been started were stopped.
     #[error("`{service}` refused to start")]
     Refused {

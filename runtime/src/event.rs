@@ -60,6 +60,14 @@ pub enum Event {
         /// Its life.
         incarnation: Incarnation,
     },
+    /// This node had claimed a name, and so has another one, before it: this node's service of that name is being stopped. See
+    /// [`ServiceBuilder::unique`](crate::ServiceBuilder::unique).
+    NameLost {
+        /// The name.
+        name: String,
+        /// Who has it.
+        owner: NodeId,
+    },
     /// More than half of the nodes that are expected answer this node now: [`Cluster::has_quorum`](crate::Cluster::has_quorum).
     QuorumReached {
         /// How many answer, this node included.

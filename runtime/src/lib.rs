@@ -60,6 +60,7 @@ mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
+mod key;
 mod net;
 mod node;
 mod policy;
@@ -81,7 +82,10 @@ pub mod prelude;
 pub use futures_util::Stream;
 
 pub use cluster::membership::{Member, MemberState, Members};
-pub use config::{Access, Change, ConfigError, Effect, Limits, Overflow, Place, Queued, Secret, SecretError};
+pub use config::{
+    Access, Change, ConfigError, Effect, Labels, Limits, Overflow, Place, Queued, Route, RouteRequest,
+    Router, Routes, RoutesError, Routing, Secret, SecretError, Subset,
+};
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, StopReason};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
@@ -91,6 +95,7 @@ pub use node::builder::NodeBuilder;
 pub use node::cluster::{Cluster, MembersWatch};
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;
+pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};

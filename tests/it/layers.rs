@@ -16,7 +16,7 @@ const ROWS: [&[&str]; 7] = [
 ];
 
 /// The lowest row, whose modules may know one another.
-const VOCABULARY: &[&str] = &["id", "error", "config", "event", "supervision"];
+const VOCABULARY: &[&str] = &["id", "key", "error", "config", "event", "supervision"];
 
 /// What a row may not know although it stands below.
 const NEVER: [(&str, &str); 1] = [("cluster", "service")];

@@ -10,15 +10,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::cluster::directory::{Directory, Snapshot};
+use crate::cluster::directory::{Directory, Snapshot, Traits};
 use crate::cluster::introductions::Introductions;
 use crate::cluster::membership::{Identity, Members, Membership, Output};
 use crate::cluster::withdrawal::{Withdraw, Withdrawals};
+use crate::config::Limits;
+use crate::event::Event;
 use crate::id::{InstanceId, NodeId};
 use crate::net::news::{News, PeerEvent};
 use crate::net::peers::Publish;
 use crate::port::{Link, Peer};
-use crate::proto::frame::{self, Frame};
+use crate::proto::frame::Frame;
 use crate::{random, time};
 
 #[cfg(test)]
@@ -83,6 +85,7 @@ pub(crate) struct Register {
     pub(crate) interface: &'static str,
     /// All of this node's instances of the name; none takes the name back.
     pub(crate) instances: Vec<InstanceId>,
+    pub(crate) traits: Traits,
     /// Answered when the snapshot holds it and the peers are told.
     pub(crate) done: oneshot::Sender<()>,
 }
@@ -139,7 +142,7 @@ impl Coordinator {
     /// Gives the task, and what others see of it.
     pub(crate) fn new(
         me: Identity,
-        names_per_peer: usize,
+        limits: Limits,
         mut expected: watch::Receiver<usize>,
         events: mpsc::Receiver<PeerEvent>,
         peers: mpsc::Sender<News>,
@@ -151,7 +154,7 @@ impl Coordinator {
             version: AtomicU64::new(0),
             changed: watch::Sender::new(()),
         });
-        let directory = Directory::new(me.node.clone(), me.incarnation, names_per_peer);
+        let directory = Directory::new(me.node.clone(), me.incarnation, limits);
         let introductions = Introductions::new(me.node.clone());
         let chance = random::seeded(me.incarnation.0);
         let mut membership = Membership::new(me, chance, time::now());
@@ -202,9 +205,9 @@ impl Coordinator {
     }
 
     fn register(&mut self, command: Register) {
-        let Register { name, interface, instances, done } = command;
-        if let Some(change) = self.directory.set_own(&name, interface, instances) {
-            self.names.publish(self.directory.snapshot());
+        let Register { name, interface, instances, traits, done } = command;
+        if let Some(change) = self.directory.set_own(&name, interface, instances, traits) {
+            self.publish_if(true);
             self.tell_all(change);
         }
         let _ = done.send(()); // who asked may have gone
@@ -222,9 +225,9 @@ impl Coordinator {
         let _ = done.send(()); // who asked may have gone
     }
 
-    fn tell_all(&self, change: Vec<frame::Names>) {
-        for names in change.into_iter().map(Frame::Names) {
-            self.links.values().for_each(|link| link.put(&names));
+    fn tell_all(&self, change: Vec<Frame>) {
+        for frame in change {
+            self.links.values().for_each(|link| link.put(&frame));
         }
     }
 
@@ -241,9 +244,13 @@ impl Coordinator {
             }
             PeerEvent::Names(link, names) => {
                 let peer = link.peer();
-                if self.directory.apply(&peer.node, peer.incarnation, names) {
-                    self.names.publish(self.directory.snapshot());
-                }
+                let changed = self.directory.apply(&peer.node, peer.incarnation, names);
+                self.publish_if(changed);
+            }
+            PeerEvent::Described(link, descriptions) => {
+                let peer = link.peer();
+                let changed = self.directory.describe(&peer.node, peer.incarnation, descriptions);
+                self.publish_if(changed);
             }
             PeerEvent::NamesSync(link, token) => {
                 // What came before it is published: see above. The answer goes behind what was routed by what was known before.
@@ -269,8 +276,8 @@ impl Coordinator {
         let changed = self.directory.peer_is_away(&link.peer().node, link.peer().incarnation, false);
         self.publish_if(changed);
         let (to_it, to_others) = self.introductions.connected(link.peer());
-        for names in self.directory.own_names() {
-            link.put(&Frame::Names(names));
+        for frame in self.directory.own_names() {
+            link.put(&frame);
         }
         self.withdrawals.peer_up(&link);
         for members in to_it {
@@ -338,9 +345,12 @@ impl Coordinator {
         });
     }
 
-    fn publish_if(&self, changed: bool) {
+    fn publish_if(&mut self, changed: bool) {
         if changed {
             self.names.publish(self.directory.snapshot());
+        }
+        for (name, owner) in self.directory.take_lost() {
+            (self.publish)(Event::NameLost { name: name.to_string(), owner });
         }
     }
 }

@@ -109,7 +109,7 @@ pub(crate) enum Asked<'a> {
 }
 
 /// Whether a name is the pattern, or begins as it does before its `*`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => pattern == name,

@@ -12,8 +12,8 @@ pub(super) struct Key {
     pub(super) field: Field,
 }
 
-/// The keys that have one value each. Besides them there are [`NODES`] and [`ACCESS`].
-pub(super) const KEYS: [Key; 35] = [
+/// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`] and [`ROUTE`].
+pub(super) const KEYS: [Key; 36] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -48,14 +48,21 @@ pub(super) const KEYS: [Key; 35] = [
     key("limits.stream_bytes", NewConnections, Size(|s| &mut s.limits.stream_bytes)),
     key("limits.watches", NewConnections, Count(|s| &mut s.limits.watches)),
     key("limits.names", Restart, Count(|s| &mut s.limits.names)),
+    key("limits.instances", Restart, Count(|s| &mut s.limits.instances)),
     key("limits.events", Restart, Count(|s| &mut s.limits.events)),
 ];
 
 /// The table of nodes by name.
 pub(super) const NODES: &str = "topology.nodes";
 
+/// The table of the node's labels by key.
+pub(super) const LABELS: &str = "node.labels";
+
 /// The list of rules of access.
 pub(super) const ACCESS: &str = "access";
+
+/// The list of rules for routing. Their keys are in `routes::read`.
+pub(super) const ROUTE: &str = "route";
 
 /// The keys of one rule of access.
 pub(super) const RULE: [&str; 3] = ["peers", "service", "methods"];
@@ -72,5 +79,5 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 /// The names of the sections, some more than once.
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
     let of_keys = KEYS.iter().filter_map(|key| key.path.split('.').next());
-    of_keys.chain([ACCESS])
+    of_keys.chain([ACCESS, ROUTE])
 }

@@ -6,7 +6,7 @@
 ///
 /// What one peer can make a node hold is the sum of: [`unread`](Self::unread); for each instance whose mailbox is full, the
 /// [credit](Self::credit) and one message; [`max_message`](crate::NodeBuilder::max_message) for what is under way in
-/// pieces; for each stream its [credit](Self::stream_credit) and one item; and its open requests, watches and names.
+/// pieces; for each stream its [credit](Self::stream_credit) and one item; and its open requests, watches, names and instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) connections: usize,
@@ -25,6 +25,7 @@ pub struct Limits {
     pub(crate) stream_bytes: usize,
     pub(crate) watches: usize,
     pub(crate) names: usize,
+    pub(crate) instances: usize,
     pub(crate) events: usize,
 }
 
@@ -47,6 +48,7 @@ impl Default for Limits {
             stream_bytes: 1 << 20,
             watches: 65_536,
             names: 65_536,
+            instances: 65_536,
             events: 1024,
         }
     }
@@ -147,6 +149,12 @@ impl Limits {
         Self { names, ..self }
     }
 
+    /// Instances that a peer may make known under its names, all names together. Further ones are passed over. Default: 65536.
+    #[must_use]
+    pub fn instances(self, instances: usize) -> Self {
+        Self { instances, ..self }
+    }
+
     /// Events that a slow reader of [`Node::events`](crate::Node::events) may lag behind. Default: 1024.
     #[must_use]
     pub fn events(self, events: usize) -> Self {
@@ -173,6 +181,7 @@ impl Limits {
             ("limits.stream_bytes", self.stream_bytes, 1),
             ("limits.watches", self.watches, 1),
             ("limits.names", self.names, 1),
+            ("limits.instances", self.instances, 1),
             ("limits.events", self.events, 1),
         ];
         let (limit, value, least) = least.into_iter().find(|(_, value, least)| value < least)?;

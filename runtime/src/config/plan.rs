@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::keys::{ACCESS, KEYS, NODES};
+use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE};
 use super::settings::Settings;
 
 /// What a reload does with a key that has another value.
@@ -44,6 +44,11 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     for key in &KEYS {
         add(key.path, key.field.show(&mut was), key.field.show(&mut is), key.effect);
     }
+    let keys: BTreeSet<_> = old.labels.iter().chain(new.labels.iter()).map(|(key, _)| key).collect();
+    for key in keys {
+        let shown = |settings: &Settings| settings.labels.get(key).map(str::to_owned);
+        add(&format!("{LABELS}.{key}"), shown(old), shown(new), Effect::Restart);
+    }
     let names: BTreeSet<_> = old.nodes.keys().chain(new.nodes.keys()).collect();
     for name in names {
         let shown = |settings: &Settings| {
@@ -57,6 +62,11 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         Some(rules.join("; ")).filter(|rules| !rules.is_empty())
     };
     add(ACCESS, rules(old), rules(new), Effect::Live);
+    let routes = |settings: &Settings| {
+        let routes: Vec<_> = settings.routes.routes.iter().map(ToString::to_string).collect();
+        Some(routes.join("; ")).filter(|routes| !routes.is_empty())
+    };
+    add(ROUTE, routes(old), routes(new), Effect::Live);
     changes
 }
 
@@ -67,6 +77,7 @@ pub(crate) fn adopt(settings: &mut Settings, new: &Settings, changes: &[Change])
     for change in changes.iter().filter(applied) {
         match KEYS.iter().find(|key| key.path == change.key) {
             Some(key) => key.field.copy(&mut new, settings),
+            None if change.key == ROUTE => settings.routes.clone_from(&new.routes),
             None if change.key == ACCESS => settings.access.rules.clone_from(&new.access.rules),
             None => settings.nodes.clone_from(&new.nodes),
         }

@@ -14,9 +14,10 @@ use crate::id::{NodeId, check_name};
 use super::access::Rule;
 use super::error::ConfigError;
 use super::field::{Value, is_address};
-use super::keys::{self, ACCESS, KEYS, NODES, RULE};
+use super::keys::{self, ACCESS, KEYS, LABELS, NODES, ROUTE, RULE};
 use super::nearest::nearest;
 use super::place::Place;
+use super::routes::{self, RoutesError};
 use super::settings::{Problem, Settings};
 
 /// The beginning of the names of the environment variables that are laid over a file.
@@ -78,7 +79,9 @@ impl Read {
         } else if let Some(node) = path.strip_prefix(NODES).and_then(|rest| rest.strip_prefix('.')) {
             let value = if text == "false" { Value::Flag(false) } else { Value::Text(text.to_owned()) };
             self.settings.set_node(node, &value).map_err(invalid)?;
-        } else if path == ACCESS || path == NODES {
+        } else if let Some(label) = path.strip_prefix(LABELS).and_then(|rest| rest.strip_prefix('.')) {
+            self.settings.set_label(label, &Value::Text(text.to_owned())).map_err(invalid)?;
+        } else if [ACCESS, ROUTE, NODES, LABELS].contains(&&*path) {
             return Err(invalid("can be set in the file alone".to_owned()));
         } else {
             let nearest = nearest_key(&path);
@@ -118,18 +121,19 @@ struct Reader<'t> {
 
 type Table<'t> = DeTable<'t>;
 
+/// Sets one entry of a table whose keys are the user's.
+type SetEntry = fn(&mut Settings, &str, &Value) -> Result<(), String>;
+
 impl Reader<'_> {
     fn document(&mut self, document: &Table<'_>) {
         for (name, value) in document {
             let path = name.get_ref().as_ref();
             match value.get_ref() {
                 DeValue::Array(rules) if path == ACCESS => rules.iter().for_each(|rule| self.rule(rule)),
-                _ if path == ACCESS => {
-                    self.invalid(
-                        ACCESS,
-                        value.span(),
-                        found(value, "rules, each under its own `[[access]]`"),
-                    );
+                DeValue::Array(routes) if path == ROUTE => self.routes(routes),
+                _ if path == ACCESS || path == ROUTE => {
+                    let expected = format!("rules, each under its own `[[{path}]]`");
+                    self.invalid(path, value.span(), found(value, &expected));
                 }
                 DeValue::Table(section) if keys::sections().any(|known| known == path) => {
                     section
@@ -146,14 +150,18 @@ impl Reader<'_> {
 
     fn key(&mut self, section: &str, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
         let path = format!("{section}.{name}");
-        if path == NODES {
-            let DeValue::Table(nodes) = value.get_ref() else {
-                return self.invalid(NODES, value.span(), found(value, "a table of nodes by name"));
+        let entry: Option<(SetEntry, _)> = match &*path {
+            NODES => Some((Settings::set_node, "a table of nodes by name")),
+            LABELS => Some((Settings::set_label, "a table of labels, each with its value in quotes")),
+            _ => None,
+        };
+        if let Some((set, expected)) = entry {
+            let DeValue::Table(table) = value.get_ref() else {
+                return self.invalid(&path, value.span(), found(value, expected));
             };
-            for (name, value) in nodes {
-                let path = format!("{NODES}.{}", name.get_ref());
-                let set = self.read.settings.set_node(name.get_ref(), &plain(value.get_ref()));
-                self.done(path, value.span(), set);
+            for (name, value) in table {
+                let set = set(&mut self.read.settings, name.get_ref(), &plain(value.get_ref()));
+                self.done(format!("{path}.{}", name.get_ref()), value.span(), set);
             }
             return;
         }
@@ -209,6 +217,29 @@ impl Reader<'_> {
         }
     }
 
+    fn routes(&mut self, rules: &[Spanned<DeValue<'_>>]) {
+        let errors = self.errors.len();
+        for rule in rules {
+            match routes::route(rule) {
+                Ok(route) => self.read.settings.routes.routes.push(route),
+                Err(problems) => {
+                    for (key, span, problem) in problems {
+                        match problem {
+                            Some(problem) => self.invalid(&key, span, problem),
+                            None => self.unknown(key, span),
+                        }
+                    }
+                }
+            }
+        }
+        if self.errors.len() == errors
+            && let Err(RoutesError { number, problem, .. }) = self.read.settings.routes.check()
+        {
+            let span = rules.get(number - 1).map_or(0..0, Spanned::span);
+            self.invalid(ROUTE, span, problem);
+        }
+    }
+
     fn done(&mut self, path: String, span: Range<usize>, set: Result<(), String>) {
         match set {
             Ok(()) => {
@@ -232,6 +263,12 @@ impl Reader<'_> {
 }
 
 impl Settings {
+    fn set_label(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        let Value::Text(text) = value else { return Err(format!("is {value}; expected a text in quotes")) };
+        self.labels.set(key.to_owned(), text.clone());
+        Ok(())
+    }
+
     fn set_node(&mut self, name: &str, value: &Value) -> Result<(), String> {
         NodeId::new(name).map_err(|error| format!("cannot be used: {error}"))?;
         let node = match value {
@@ -253,28 +290,30 @@ fn nearest_key(path: &str) -> Option<String> {
     let Some((section, name)) = path.split_once('.') else {
         return nearest(path, keys::sections()).map(str::to_owned);
     };
-    let all = KEYS.iter().map(|key| key.path).chain([NODES]);
+    let all = KEYS.iter().map(|key| key.path).chain([NODES, LABELS]);
     let split = all.filter_map(|key| key.split_once('.')).chain(RULE.iter().map(|name| (ACCESS, *name)));
+    let split = split.chain(routes::FIELDS.iter().map(|name| (ROUTE, *name)));
     let meant = nearest(section, keys::sections()).unwrap_or(section);
     let near = nearest(name, split.clone().filter(|(section, _)| *section == meant).map(|(_, name)| name));
-    let elsewhere = split.clone().find(|(section, other)| *other == name && *section != ACCESS);
+    let elsewhere =
+        split.clone().find(|(section, other)| *other == name && ![ACCESS, ROUTE].contains(section));
     near.map(|name| format!("{meant}.{name}"))
         .or_else(|| elsewhere.map(|(section, name)| format!("{section}.{name}")))
         .or_else(|| (meant != section).then(|| meant.to_owned()))
 }
 
-fn found(value: &Spanned<DeValue<'_>>, expected: &str) -> String {
+pub(super) fn found(value: &Spanned<DeValue<'_>>, expected: &str) -> String {
     format!("is {}; expected {expected}", plain(value.get_ref()))
 }
 
 /// The strings of a list, if there is nothing else in it.
-fn names(value: &DeValue<'_>) -> Option<Vec<String>> {
+pub(super) fn names(value: &DeValue<'_>) -> Option<Vec<String>> {
     let DeValue::Array(list) = value else { return None };
     let name = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
     list.iter().map(name).collect()
 }
 
-fn plain(value: &DeValue<'_>) -> Value {
+pub(super) fn plain(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {

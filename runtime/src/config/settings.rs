@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::Access;
+use super::keys::{LABELS, ROUTE};
+use super::labels::Labels;
 use super::limits::Limits;
+use super::routes::Routes;
 
 /// The smallest and the largest `max_message`.
 const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, 64 * 1024 * 1024);
@@ -18,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) cluster: String,
     pub(crate) listen: Option<String>,
+    pub(crate) labels: Labels,
     pub(crate) heartbeat: Duration,
     pub(crate) silence: Duration,
     pub(crate) handshake_timeout: Duration,
@@ -37,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
+    pub(crate) routes: Routes,
 }
 
 /// What is wrong with a setting: its name for the builder, its key in a file, and what was expected.
@@ -53,6 +58,7 @@ impl Settings {
             name,
             cluster: "default".to_owned(),
             listen: None,
+            labels: Labels::default(),
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
@@ -70,6 +76,7 @@ impl Settings {
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             access: Access::open(),
+            routes: Routes::new(),
         }
     }
 
@@ -98,6 +105,12 @@ impl Settings {
         if !(smallest..=largest).contains(&self.max_message) {
             let text = format!("is {} bytes; {smallest} to {largest} are possible", self.max_message);
             return problem("max_message", "transport.max_message", text);
+        }
+        if let Some(text) = self.labels.problem() {
+            return problem("label", LABELS, text);
+        }
+        if let Err(error) = self.routes.check() {
+            return problem("routes", ROUTE, error.to_string());
         }
         let (limit, text) = self.limits.problem(self.max_message)?;
         problem(limit, limit, text)

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{ACCESS, KEYS, NODES, RULE};
+use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE, RULE};
+use super::routes::FIELDS;
 use super::{Asked, Change, ConfigError, Effect, Read, Settings, adopt, changes, read};
 
 const FILE: &str = "/etc/skyhold/node.toml";
@@ -36,6 +37,7 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("security.insecure_without_secret", "true", "true"),
         ("security.closed", "true", "true"),
         ("topology.seeds", "[\"b:1\", \"[::1]:2\"]", "b:1, [::1]:2"),
+        ("topology.expected_nodes", "5", "5"),
         ("calls.timeout", "\"1s\"", "1s"),
         ("calls.shutdown_timeout", "\"0s\"", "0ns"),
         ("limits.connections", "1", "1"),
@@ -54,6 +56,7 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("limits.stream_bytes", "\"8 B\"", "8 B"),
         ("limits.watches", "9", "9"),
         ("limits.names", "10", "10"),
+        ("limits.instances", "12", "12"),
         ("limits.events", "11", "11"),
     ]
 }
@@ -424,14 +427,21 @@ fn the_documentation_names_every_key() {
         };
         assert!(row.starts_with(&beginning) && row.ends_with(effect), "{}: {row}", key.path);
         assert!(row.contains(&format!("| {default} |")), "{}: its default is {default}: {row}", key.path);
-        if key.path == "topology.seeds" {
-            let row = lines.next().unwrap_or_default();
-            assert!(row.starts_with(&format!("| `{NODES}.NAME` | ")), "{row}");
-        }
+        let table = match key.path {
+            "node.listen" => format!("| `{LABELS}.KEY` | "),
+            "topology.seeds" => format!("| `{NODES}.NAME` | "),
+            _ => continue,
+        };
+        let row = lines.next().unwrap_or_default();
+        assert!(row.starts_with(&table), "{row}");
     }
     for name in RULE {
         let row = lines.next().unwrap_or_default();
         assert!(row.starts_with(&format!("| `{ACCESS}.{name}` | ")), "{row}");
+    }
+    for name in FIELDS {
+        let row = lines.next().unwrap_or_default();
+        assert!(row.starts_with(&format!("| `{ROUTE}.{name}` | ")), "{row}");
     }
     assert_eq!(lines.next(), None, "a row for what is no key");
 }

@@ -253,6 +253,7 @@ impl Scene {
                 Event::Closed(reason) => self.closed = Some(reason),
                 Event::Admit(_) | Event::Established(_) => panic!("it is established: {event:?}"),
                 Event::Names(_)
+                | Event::Described(_)
                 | Event::Members(_)
                 | Event::Gossip { .. }
                 | Event::NamesSync { .. }

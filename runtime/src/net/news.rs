@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::id::{Incarnation, NodeId};
 use crate::port::Link;
 use crate::proto::connection::CloseReason;
+use crate::proto::described::Description;
 use crate::proto::frame::{Members, Names, Refuse};
 
 /// Who made a connection.
@@ -44,6 +45,8 @@ pub(crate) enum News {
     DialFailed { address: Arc<str>, error: String, is_refused: bool },
     /// A peer told its names.
     Names(Arc<Link>, Names),
+    /// A peer told more of its names.
+    Described(Arc<Link>, Vec<Description>),
     /// A peer told which nodes it knows.
     Members(Arc<Link>, Members),
     /// A peer told what it knows of the members.
@@ -79,6 +82,7 @@ pub(crate) enum PeerEvent {
         is_certain: bool,
     },
     Names(Arc<Link>, Names),
+    Described(Arc<Link>, Vec<Description>),
     Members(Members),
     Gossip(Arc<Link>, Bytes),
     NamesSync(Arc<Link>, u64),

@@ -140,6 +140,11 @@ impl Peers {
                     self.tell(PeerEvent::Names(link, names)).await;
                 }
             }
+            News::Described(link, descriptions) => {
+                if self.is_current(&link) {
+                    self.tell(PeerEvent::Described(link, descriptions)).await;
+                }
+            }
             News::Members(link, members) => {
                 if self.is_current(&link) {
                     self.tell(PeerEvent::Members(members)).await;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
 use crate::cluster::membership;
-use crate::config::{Access, ConfigError, Limits, MAX_CLUSTER, Problem, Secret, Settings};
+use crate::config::{Access, ConfigError, Limits, MAX_CLUSTER, Problem, Router, Routes, Secret, Settings};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
@@ -29,6 +29,7 @@ use crate::node::in_force::InForce;
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
+use crate::node::unique;
 use crate::port::Spawn;
 use crate::proto::settings::{FEATURES, Identity};
 use crate::service::host::Host;
@@ -46,6 +47,7 @@ pub struct NodeBuilder {
     secret: Option<Secret>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
+    router: Option<Arc<dyn Router>>,
     configured: Option<Configured>,
     follows_file: bool,
     transport: Arc<dyn Transport>,
@@ -64,6 +66,7 @@ impl NodeBuilder {
             secret: None,
             #[cfg(feature = "tls")]
             tls: None,
+            router: None,
             configured: None,
             follows_file: false,
             transport: Arc::new(Tcp),
@@ -139,6 +142,13 @@ impl NodeBuilder {
         self
     }
 
+    /// A label of the node, which its services have too and the whole cluster sees, such as the zone where it runs. Default: none. See
+    /// [`Labels`](crate::Labels) for how many and how long.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.labels.set(key.into(), value.into());
+        self
+    }
+
     /// How many nodes the cluster has when all are there, for [`Cluster::has_quorum`](crate::Cluster::has_quorum). All nodes should
     /// say the same. Default: 0, nobody has said it, and there is no quorum.
     pub fn expected_nodes(mut self, nodes: usize) -> Self {
@@ -174,6 +184,19 @@ impl NodeBuilder {
     /// Which peers may call which services of this node. Default: all. [`Node::set_access`] changes it while the node runs.
     pub fn access(mut self, access: Access) -> Self {
         self.settings.access = access;
+        self
+    }
+
+    /// By which rules the calls of this node's handles to names go to their instances. Default: none, they go to any.
+    /// [`Node::set_routes`] changes them while the node runs.
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.settings.routes = routes;
+        self
+    }
+
+    /// What is asked, before the rules, where each call through a handle to a name goes. Default: nobody.
+    pub fn router(mut self, router: impl Router) -> Self {
+        self.router = Some(Arc::new(router));
         self
     }
 
@@ -264,7 +287,12 @@ impl NodeBuilder {
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publisher = Arc::clone(&host);
-        let publish: Publish = Arc::new(move |event: Event| publisher.publish(event));
+        let publish: Publish = Arc::new(move |event: Event| {
+            if let Event::NameLost { name, .. } = &event {
+                unique::give_up(&publisher, name);
+            }
+            publisher.publish(event);
+        });
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: settings.cluster.clone(),
@@ -273,14 +301,14 @@ impl NodeBuilder {
             listen: address,
         };
         let topics = Arc::new(Topics::default());
-        let (in_force, topology) = InForce::new(identity, self.features, &settings, self.seeds);
+        let (in_force, topology) = InForce::new(identity, self.features, &settings, self.seeds, self.router);
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]
         in_force.security.set_tls(self.tls);
         let me = membership::Identity::new(id.clone(), host.incarnation, address);
-        let (names, expected) = (settings.limits.names, in_force.expected_nodes());
+        let (limits, expected) = (settings.limits, in_force.expected_nodes());
         let (coordinator, seen) =
-            Coordinator::new(me, names, expected, events, news.clone(), Arc::clone(&publish));
+            Coordinator::new(me, limits, expected, events, news.clone(), Arc::clone(&publish));
         let inbox = NodeInbox {
             host: Arc::clone(&host),
             topics: Arc::clone(&topics),
@@ -300,9 +328,20 @@ impl NodeBuilder {
         let peers =
             Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish, topology);
 
+        let labels = settings.labels.clone();
         let configured = self.configured.map(|configured| configured.started(settings));
-        let inner =
-            Inner::new(Arc::clone(&host), seen, news, table, topics, in_force, ends, address, configured);
+        let inner = Inner::new(
+            Arc::clone(&host),
+            seen,
+            news,
+            table,
+            topics,
+            in_force,
+            labels,
+            ends,
+            address,
+            configured,
+        );
         if self.follows_file {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }

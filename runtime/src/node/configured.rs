@@ -27,6 +27,7 @@ const SECRET: [&str; 2] = ["security.secret_file", "security.also_accept_file"];
 const CERTIFICATES: [&str; 3] = ["security.certificate", "security.key", "security.authorities"];
 
 /// The keys that say who may call what.
+const ROUTES: [&str; 1] = ["route"];
 const ACCESS: [&str; 2] = ["security.closed", "access"];
 
 /// Where a configuration is read from.
@@ -134,6 +135,9 @@ impl Configured {
         }
         if has(&ACCESS) {
             inner.in_force.access.store(Arc::new(in_force.access.clone()));
+        }
+        if has(&ROUTES) {
+            inner.in_force.routing.set(in_force.routes.clone());
         }
         inner.host.set_call_timeout(in_force.call_timeout);
         inner.in_force.set(&in_force);

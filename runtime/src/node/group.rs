@@ -5,12 +5,15 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::cluster::directory::Traits;
+use crate::config::Labels;
 use crate::error::StartError;
 use crate::id::check_service_name;
 use crate::node::lookup;
 use crate::node::node::Node;
 use crate::node::registrar::Registrar;
 use crate::node::supervisor::{self, Child};
+use crate::node::unique;
 use crate::service::definition::Service;
 use crate::service::deliver;
 use crate::service::instance::{self, Factory};
@@ -18,6 +21,7 @@ use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Registry, Spec};
 use crate::service::supervisor::run::Plan;
 use crate::supervision::{Intensity, Restart, Strategy};
+use crate::time;
 
 /// The longest name of a service, in bytes.
 const MAX_NAME: usize = 256;
@@ -38,6 +42,8 @@ pub struct ServiceBuilder<S, F> {
     restart: Restart,
     intensity: Intensity,
     stop_within: Duration,
+    is_unique: bool,
+    labels: Labels,
     service: PhantomData<fn() -> S>,
 }
 
@@ -50,7 +56,20 @@ where
     pub(crate) fn new(node: Node, name: String, factory: F) -> Self {
         let (restart, intensity) = (Restart::default(), Intensity::default());
         let stop_within = STOP_WITHIN;
-        Self { node, name, factory, instances: 1, restart, intensity, stop_within, service: PhantomData }
+        let (is_unique, labels) = (false, Labels::default());
+        let service = PhantomData;
+        Self {
+            node,
+            name,
+            factory,
+            instances: 1,
+            restart,
+            intensity,
+            stop_within,
+            is_unique,
+            labels,
+            service,
+        }
     }
 
     /// How many instances run under the name. Default 1; at least 1.
@@ -80,11 +99,31 @@ where
         self
     }
 
+    /// A label of the instances, which the whole cluster sees: [`KnownInstance::labels`](crate::KnownInstance::labels). It goes before one of the
+    /// [node](crate::NodeBuilder::label) with the same key. At most [`Labels::MAX`], those of the node included. Default: none.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.set(key.into(), value.into());
+        self
+    }
+
+    /// Whether no other node of the cluster is to run a service of this name. Default: `false`.
+    ///
+    /// It is not started where another node is known to have the name: [`StartError::NameTakenBy`]. When two nodes have it all the same, since
+    /// they began at one moment or on two sides of a partition, one keeps it as soon as they hear of each other: the one that took it first by
+    /// the nodes' clocks, of two that took it in one millisecond the one with the smaller name. The other one's service is stopped
+    /// at once, with [`Event::NameLost`](crate::Event::NameLost): what is queued there is answered `Stopped`, and calls through the name go to the one that
+    /// keeps it. So there is one on each side of a partition; whoever wants none on the smaller side starts it where there is a
+    /// [quorum](crate::Cluster::has_quorum). While a node claims a name, services of that name on nodes that do not are passed over.
+    pub fn unique(mut self, is_unique: bool) -> Self {
+        self.is_unique = is_unique;
+        self
+    }
+
     /// Starts the instances, one after the other, and makes the name known in the whole cluster. The handle takes turns
     /// over the instances of this node; one from `lookup` takes turns over those of all nodes.
     ///
     /// # Errors
-    /// [`StartError`]: the name cannot be used or is taken on this node, or an instance refused to start. Then nothing
+    /// [`StartError`]: the name cannot be used or is taken, on this node or as a [unique](Self::unique) one on another, or an instance refused to start. Then nothing
     /// runs.
     ///
     /// # Cancel safety
@@ -115,9 +154,17 @@ where
             );
             return Err(StartError::InvalidSetting { setting: "node", problem });
         }
+        let labels = self.labels.over(&node.inner().labels);
+        if let Some(problem) = labels.problem() {
+            let problem = format!("of {:?}: {problem}", self.name);
+            return Err(StartError::InvalidSetting { setting: "label", problem });
+        }
+        unique::check(node.inner(), &self.name, self.is_unique)?;
+        let claim = self.is_unique.then(time::unix_millis);
+        let traits = Traits { claim, labels: Arc::new(labels) };
         let name: Arc<str> = self.name.into();
         let interface = <S::Message as Message>::INTERFACE;
-        let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, self.instances)?;
+        let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, traits, self.instances)?;
         let factory: Factory<S> = Arc::new(Mutex::new(self.factory));
         let spec = |_| {
             let (host, name, factory) =

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::config::{Access, Settings};
+use crate::config::{Access, Router, Settings};
 use crate::id::NodeId;
 use crate::net::security::Security;
 use crate::net::topology::Topology;
+use crate::node::routing::RoutingTable;
 use crate::proto::settings::{ConnectionConfig, Identity};
 use crate::time::AtomicDuration;
 
@@ -22,6 +23,7 @@ const AROUND_A_MESSAGE: usize = 64 * 1024;
 pub(crate) struct InForce {
     pub(crate) security: Arc<Security>,
     pub(crate) access: Arc<ArcSwap<Access>>,
+    pub(crate) routing: Arc<RoutingTable>,
     /// For connections to come.
     pub(crate) connections: Arc<ArcSwap<ConnectionConfig>>,
     pub(crate) shutdown_timeout: AtomicDuration,
@@ -37,6 +39,7 @@ impl InForce {
         features: u64,
         settings: &Settings,
         seeds: Vec<String>,
+        router: Option<Arc<dyn Router>>,
     ) -> (Self, watch::Receiver<Topology>) {
         let me = identity.node.clone();
         let (topology, hears) = watch::channel(topology(&me, settings, &seeds));
@@ -45,6 +48,7 @@ impl InForce {
         let in_force = Self {
             security: Arc::default(),
             access: Arc::new(ArcSwap::from_pointee(settings.access.clone())),
+            routing: Arc::new(RoutingTable::new(settings.routes.clone(), router, settings.labels.clone())),
             connections: Arc::new(ArcSwap::from_pointee(config)),
             shutdown_timeout: AtomicDuration::new(settings.shutdown_timeout),
             topology,

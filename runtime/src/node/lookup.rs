@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::cluster::directory::Candidate;
 use crate::error::LookupError;
 use crate::id::NodeId;
+use crate::node::instances::InstancesWatch;
 use crate::node::node::{Inner, Node};
-use crate::node::router::{NameRoute, is_candidate};
+use crate::node::route::{Around, NameRoute, is_candidate};
 use crate::node::travel;
 use crate::policy::rendezvous::Key;
 use crate::port::Links;
@@ -71,6 +72,38 @@ where
     fn rebind(&self) -> impl Future<Output = Result<Self, LookupError>> + Send {
         rebind(self.clone())
     }
+
+    /// The instances of the name to which this handle leads, and each change of them. For a handle to one instance they are those of
+    /// its name.
+    ///
+    /// # Errors
+    /// [`LookupError::Anonymous`] if it leads to an instance without a name, [`LookupError::NodeStopped`].
+    fn watch_instances(&self) -> Result<InstancesWatch, LookupError> {
+        let handle = self.as_inner();
+        let host = handle.host();
+        let name = name_of(handle.target())?;
+        let only_on = match handle.target() {
+            Target::Routed(routed) => routed.only_on().cloned(),
+            Target::Local(_) | Target::Remote(_) => None,
+        };
+        let inner = Inner::of(host).ok_or_else(|| LookupError::NodeStopped(host.node.clone()))?;
+        Ok(InstancesWatch::new(
+            name,
+            <Self::Message as Message>::INTERFACE,
+            only_on,
+            Arc::clone(&inner.names),
+        ))
+    }
+}
+
+/// The name of one instance.
+fn name_of<M: Message>(target: &Target<M>) -> Result<Arc<str>, LookupError> {
+    let (address, name) = match target {
+        Target::Local(local) => (local.address(), travel::name_of(local).map(Into::into)),
+        Target::Remote(remote) => (&remote.address, remote.name.clone()),
+        Target::Routed(routed) => return Ok(routed.name().into()),
+    };
+    name.ok_or_else(|| LookupError::Anonymous { address: address.clone() })
 }
 
 impl<H: ServiceHandle> Lookup for H where H::Message: WireMessage {}
@@ -95,12 +128,9 @@ where
 {
     let host = Arc::clone(handle.as_inner().host());
     let stopped = || LookupError::NodeStopped(host.node.clone());
-    let (address, name) = match handle.as_inner().target() {
-        Target::Routed(_) => return Ok(handle),
-        Target::Local(local) => (local.address().clone(), travel::name_of(local).map(Into::into)),
-        Target::Remote(remote) => (remote.address.clone(), remote.name.clone()),
-    };
-    let Some(name) = name else { return Err(LookupError::Anonymous { address }) };
+    let target = handle.as_inner().target();
+    let Some(address) = target.address().cloned() else { return Ok(handle) };
+    let name = name_of(target)?;
     let inner = Inner::of(&host).ok_or_else(stopped)?;
     let search = until_known(&inner, || {
         let names = inner.names.current();
@@ -179,7 +209,8 @@ where
 {
     let links = Arc::clone(&inner.table) as Arc<dyn Links>;
     let (host, names) = (Arc::clone(&inner.host), Arc::clone(&inner.names));
-    let route = NameRoute::new(name, only_on, key, host, names, links);
+    let around = Around { host, names, links, routing: Arc::clone(&inner.in_force.routing) };
+    let route = NameRoute::new(name, only_on, key, around);
     H::from_inner(Handle::new(Target::Routed(Arc::new(route))))
 }
 

@@ -8,14 +8,18 @@ pub(crate) mod events;
 mod follow;
 pub(crate) mod group;
 mod in_force;
+pub(crate) mod instances;
 pub(crate) mod lookup;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
 pub(crate) mod registrar;
 pub(crate) mod reload;
+mod route;
 pub(crate) mod router;
+pub(crate) mod routing;
 pub(crate) mod shutdown;
 mod signals;
 pub(crate) mod supervisor;
 pub(crate) mod topic;
 pub(crate) mod travel;
+mod unique;

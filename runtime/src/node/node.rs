@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::coordinator::{self, Names, Seen};
 use crate::cluster::membership::Members;
-use crate::config::{Access, Secret};
+use crate::config::{Access, Labels, Routes, RoutesError, Secret};
 use crate::error::{StartError, StopError};
 use crate::event::Counters;
 use crate::id::{Incarnation, NodeId};
@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<PeerTable>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) in_force: InForce,
+    /// Those of the node, which its services have too.
+    pub(crate) labels: Labels,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
@@ -120,9 +122,14 @@ impl Node {
         Self { inner, _owner: owner }
     }
 
+    /// The node of which this is a part, without keeping it alive.
+    pub(crate) fn without_owner_of(inner: Arc<Inner>) -> Self {
+        Self { inner, _owner: None }
+    }
+
     /// This node, without keeping it alive.
     pub(crate) fn without_owner(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), _owner: None }
+        Self::without_owner_of(Arc::clone(&self.inner))
     }
 
     /// The node's name.
@@ -246,7 +253,7 @@ impl Node {
         Ok(())
     }
 
-    async fn end_service(&self, name: &str, halt: Halt) -> bool {
+    pub(super) async fn end_service(&self, name: &str, halt: Halt) -> bool {
         let group = self.inner.groups().get(name).cloned();
         let Some((name, group)) = group.map(|group| (Arc::from(name), group)) else { return false };
         let Some(supervisor) = group.supervisor.get() else { return false };
@@ -300,6 +307,17 @@ impl Node {
         self.inner.in_force.access.store(Arc::new(access));
     }
 
+    /// Says anew by which rules the calls of this node's handles to names go to their instances. Each call that is made from now on goes by
+    /// all of the new ones.
+    ///
+    /// # Errors
+    /// [`RoutesError`] names the rule that cannot be used. Then nothing has changed.
+    pub fn set_routes(&self, routes: Routes) -> Result<(), RoutesError> {
+        routes.check()?;
+        self.inner.in_force.routing.set(routes);
+        Ok(())
+    }
+
     /// The nodes that are connected with this one, by name.
     pub fn peers(&self) -> Vec<NodeId> {
         let mut peers: Vec<_> = self.inner.table.nodes().into_iter().map(|(node, _)| node).collect();
@@ -331,6 +349,7 @@ impl Inner {
         table: Arc<PeerTable>,
         topics: Arc<Topics>,
         in_force: InForce,
+        labels: Labels,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -345,6 +364,7 @@ impl Inner {
             table,
             topics,
             in_force,
+            labels,
             ends,
             address,
             configured,
@@ -416,7 +436,7 @@ impl Context {
     /// If a context was kept beyond its instance, and the node has ended.
     pub fn node(&self) -> Node {
         match Inner::of(self.core().host()) {
-            Some(inner) => Node { inner, _owner: None },
+            Some(inner) => Node::without_owner_of(inner),
             None => panic!("the node of this context has ended"),
         }
     }

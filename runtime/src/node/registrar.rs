@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::cluster::coordinator::{Command, Register, withdraw};
+use crate::cluster::directory::Traits;
 use crate::cluster::withdrawal::Withdraw;
 use crate::error::StartError;
 use crate::id::InstanceId;
@@ -24,6 +25,7 @@ pub(crate) struct Registrar {
     inner: Arc<Inner>,
     name: Arc<str>,
     interface: &'static str,
+    traits: Traits,
     /// How many instances are up before the name is made known.
     expected: usize,
     group: Arc<Group>,
@@ -46,11 +48,12 @@ impl Registrar {
         inner: &Arc<Inner>,
         name: Arc<str>,
         interface: &'static str,
+        traits: Traits,
         expected: usize,
     ) -> Result<Arc<Self>, StartError> {
         let group = inner.add_group(&name)?;
         let inner = Arc::clone(inner);
-        Ok(Arc::new(Self { inner, name, interface, expected, group, state: Mutex::default() }))
+        Ok(Arc::new(Self { inner, name, interface, traits, expected, group, state: Mutex::default() }))
     }
 
     /// Tells the directory. What it is told is looked at when it is told, so that the last word is the latest.
@@ -60,7 +63,8 @@ impl Registrar {
             if state.withdrawn { Vec::new() } else { state.instances.iter().copied().collect() }
         };
         let (done, is_done) = oneshot::channel();
-        let register = Register { name: Arc::clone(&self.name), interface: self.interface, instances, done };
+        let (name, traits) = (Arc::clone(&self.name), self.traits.clone());
+        let register = Register { name, interface: self.interface, instances, traits, done };
         // Without the cluster's task the node has ended, and its names with it.
         if self.inner.register.send(Command::Register(register)).await.is_ok() {
             drop(is_done.await);

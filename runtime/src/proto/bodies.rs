@@ -16,7 +16,7 @@ use super::frame::{
     MAX_NAME, MAX_NAMES, MAX_TEXT, Member, Members, NameEntry, Names, PIECE, Proof, Refuse, RefuseReason,
     Request, RequestHead, SMALLEST_LIMIT, Welcome, Window, kind,
 };
-use super::{pieces, watch};
+use super::{described, pieces, watch};
 
 /// The first bytes of every `Hello`.
 const MAGIC: [u8; 8] = *b"SKYHOLD\0";
@@ -48,6 +48,7 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Ping { .. } => kind::PING,
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
+        Frame::Described(_) => kind::DESCRIBED,
         Frame::Members(_) => kind::MEMBERS,
         Frame::Gossip { .. } => kind::GOSSIP,
         Frame::NamesSync { .. } => kind::NAMES_SYNC,
@@ -83,6 +84,7 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
+        Frame::Described(_) => "described",
         Frame::Members(_) => "members",
         Frame::Gossip { .. } => "gossip",
         Frame::NamesSync { .. } => "names sync",
@@ -149,6 +151,7 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         | Frame::NamesSync { token }
         | Frame::NamesSynced { token } => out.put_u64_le(*token),
         Frame::Names(names) => write_names(names, out),
+        Frame::Described(descriptions) => described::write(descriptions, out),
         Frame::Members(members) => write_members(members, out),
         Frame::Gossip { bytes } => out.put_slice(bytes),
         Frame::Goodbye { reason } => put_string(out, reason, MAX_TEXT),
@@ -182,6 +185,7 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
+        kind::DESCRIBED => whole(described::read, fields("described")),
         kind::MEMBERS => whole(read_members, fields("members")),
         kind::GOSSIP => return Ok(Frame::Gossip { bytes: Bytes::copy_from_slice(bytes) }),
         kind::NAMES_SYNC => whole(|f| Ok(Frame::NamesSync { token: f.u64("token")? }), fields("names sync")),

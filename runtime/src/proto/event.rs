@@ -11,6 +11,7 @@ use crate::error::CallError;
 use crate::event::StopReason;
 use crate::id::{InstanceId, RequestId, StreamId};
 
+use super::described::Description;
 use super::flow::Amount;
 use super::frame::{Members, Names, Request, Window};
 use super::refuse::{OneLine, Refuse};
@@ -108,6 +109,8 @@ pub(crate) enum Event {
     },
     /// Which names the peer runs.
     Names(Names),
+    /// What else is said of names that the peer runs.
+    Described(Vec<Description>),
     /// Which nodes the peer knows.
     Members(Members),
     /// What the peer knows of the members.

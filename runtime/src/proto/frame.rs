@@ -14,6 +14,7 @@ use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 
 use super::bodies;
+use super::described::Description;
 use super::fields::Fields;
 use super::flow::Amount;
 use super::pieces::{self, PieceHead};
@@ -140,6 +141,8 @@ pub(crate) enum Frame {
     },
     /// Which names the sender runs.
     Names(Names),
+    /// What else is said of names that the sender runs.
+    Described(Vec<Description>),
     /// Which nodes the sender knows.
     Members(Members),
     /// What the sender knows of the members, in the membership's own form.
@@ -516,9 +519,10 @@ pub(super) mod kind {
     pub(crate) const GOODBYE: u8 = 0x3F;
     pub(crate) const NAMES_SYNC: u8 = 0xB0;
     pub(crate) const NAMES_SYNCED: u8 = 0xB1;
+    pub(crate) const DESCRIBED: u8 = 0xB2;
 
     /// The kinds from 0x80 on that this version knows; an earlier one skips them.
-    pub(crate) const MAY_BE_SKIPPED: [u8; 2] = [NAMES_SYNC, NAMES_SYNCED];
+    pub(crate) const MAY_BE_SKIPPED: [u8; 3] = [NAMES_SYNC, NAMES_SYNCED, DESCRIBED];
 }
 
 /// From this kind on, a frame that is not known is skipped.
@@ -568,4 +572,4 @@ pub(crate) const MAX_TEXT: usize = 1024;
 pub(crate) const MAX_HANDLER: usize = 256;
 
 /// The bytes of names after which [`Names::frames`] begins another frame.
-const LIST_FRAME: usize = 48 * 1024;
+pub(super) const LIST_FRAME: usize = 48 * 1024;

@@ -38,6 +38,7 @@
 mod bodies;
 pub(crate) mod codec;
 pub(crate) mod connection;
+pub(crate) mod described;
 mod event;
 mod fields;
 pub(crate) mod flow;

@@ -313,7 +313,8 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         }
         let message = self.refusals.note(Back { message, from, error });
         let now = self.handle.host().deadlines.now().since_start();
-        if !self.refusals.leave_any(&**routed) || !routed.budget().withdraw(now) {
+        if !self.refusals.leave_any(&**routed, routed.ask(self.stub.method)) || !routed.budget().withdraw(now)
+        {
             return Some(Err(self.refusals.latest()));
         }
         self.again(message)

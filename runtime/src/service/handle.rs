@@ -98,6 +98,14 @@ pub(crate) enum Target<M> {
     Routed(Arc<dyn Routed<M>>),
 }
 
+/// What is asked of a name for a call, or for one attempt of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    pub(crate) method: &'static Method,
+    /// A number by chance, where rules want one.
+    pub(crate) draw: u64,
+}
+
 /// A name that leads to instances, and picks one for each call.
 pub(crate) trait Routed<M>: Send + Sync {
     /// The name.
@@ -110,12 +118,18 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn with_key(&self, key: Key) -> Arc<dyn Routed<M>>;
     /// The node that looks.
     fn host(&self) -> &Arc<Host>;
-    /// The instance whose turn it is, of those that have not refused: never another `Routed`.
-    fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError>;
-    /// Whether there is an instance that has not refused.
-    fn has_any(&self, refusals: &Refusals) -> bool;
+    /// What to ask for a call of that method, as long as it is to be decided about in the same way.
+    fn ask(&self, method: &'static Method) -> Ask;
+    /// The instance that is to have the call, of those that have not refused: never another `Routed`.
+    fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Target<M>, CallError>;
+    /// Whether there is an instance for the call that has not refused.
+    fn has_any(&self, ask: Ask, refusals: &Refusals) -> bool;
     /// Whether there is another one than `this` that has not refused.
-    fn has_other(&self, refusals: &Refusals, this: &Address) -> bool;
+    fn has_other(&self, ask: Ask, refusals: &Refusals, this: &Address) -> bool;
+    /// An instance that is to get a copy of a message, if one is.
+    fn mirror(&self, ask: Ask) -> Option<Target<M>>;
+    /// A copy of a message. A stream cannot be copied.
+    fn copy(&self, message: &M) -> Option<M>;
     /// How many calls may be made again.
     fn budget(&self) -> &RetryBudget;
     /// The instances now: never another `Routed`.

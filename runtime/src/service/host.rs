@@ -218,6 +218,9 @@ impl Host {
                     tracing::warn!(node = %self.node, address, reason, left_out, "connection refused");
                 }
             }
+            Event::NameLost { name, owner } => {
+                tracing::error!(node = %self.node, name, %owner, "another node has the name, and its service here is stopped");
+            }
             Event::QuorumReached { alive, expected } => {
                 tracing::info!(here = %self.node, alive, expected, "quorum reached");
             }

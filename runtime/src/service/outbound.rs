@@ -140,12 +140,18 @@ where
     M: Message,
 {
     let never_waits = delivery.is_impatient;
+    let ask = routed.ask(delivery.stub.method);
+    if refusals.is_empty()
+        && let Some(target) = routed.mirror(ask)
+    {
+        mirror(routed, &target, &message, &delivery);
+    }
     loop {
-        let tried = match refusals.pick(routed) {
+        let tried = match refusals.pick(routed, ask) {
             Ok(Target::Local(local)) => to_local(&local, message, &delivery),
             Ok(Target::Remote(remote)) => {
                 // The last one that there is to try is waited for.
-                delivery.is_impatient = never_waits || refusals.leave_others(routed, &remote.address);
+                delivery.is_impatient = never_waits || refusals.leave_others(routed, ask, &remote.address);
                 to_remote(&remote, message, &delivery)
             }
             Ok(Target::Routed(_)) => {
@@ -157,6 +163,27 @@ where
             Tried::Back(back) => message = refusals.note(back),
             Tried::Settled(attempt) => return attempt,
         }
+    }
+}
+
+/// Sends a copy of a message to another instance, if that is possible at once. Nobody hears of it if it is not.
+#[cold]
+fn mirror<R, M>(routed: &dyn Routed<M>, target: &Target<M>, message: &M, delivery: &Delivery<M, R>)
+where
+    R: Send + 'static,
+    M: Message,
+{
+    match target {
+        Target::Local(local) => {
+            if let Some(message) = routed.copy(message) {
+                drop(local.try_send(Envelope { message, meta: Meta::default() }));
+            }
+        }
+        Target::Remote(remote) => {
+            let delivery = Delivery { mode: Mode::Send, is_impatient: true, ..delivery.clone() };
+            drop(delivery.hand_over(remote, message, None));
+        }
+        Target::Routed(_) => {}
     }
 }
 

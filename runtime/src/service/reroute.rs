@@ -7,7 +7,7 @@
 
 use crate::error::CallError;
 use crate::id::Address;
-use crate::service::handle::{Routed, Target};
+use crate::service::handle::{Ask, Routed, Target};
 
 /// How many instances of a name one message is handed to at most, the first included.
 const MAX_TRIES: usize = 8;
@@ -45,8 +45,8 @@ impl Refusals {
     ///
     /// # Errors
     /// The latest refusal, if there was one; else why there is nobody.
-    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>) -> Result<Target<M>, CallError> {
-        match routed.pick(self) {
+    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>, ask: Ask) -> Result<Target<M>, CallError> {
+        match routed.pick(ask, self) {
             Ok(target) if self.len() < MAX_TRIES => Ok(target),
             Err(nobody) if self.is_empty() => Err(nobody),
             _ => Err(self.latest()),
@@ -54,13 +54,13 @@ impl Refusals {
     }
 
     /// Whether there is an instance to hand the message to next.
-    pub(crate) fn leave_any<M>(&self, routed: &dyn Routed<M>) -> bool {
-        self.len() < MAX_TRIES && routed.has_any(self)
+    pub(crate) fn leave_any<M>(&self, routed: &dyn Routed<M>, ask: Ask) -> bool {
+        self.len() < MAX_TRIES && routed.has_any(ask, self)
     }
 
     /// Whether there is another instance than `this` to hand the message to.
-    pub(crate) fn leave_others<M>(&self, routed: &dyn Routed<M>, this: &Address) -> bool {
-        self.len() + 1 < MAX_TRIES && routed.has_other(self, this)
+    pub(crate) fn leave_others<M>(&self, routed: &dyn Routed<M>, ask: Ask, this: &Address) -> bool {
+        self.len() + 1 < MAX_TRIES && routed.has_other(ask, self, this)
     }
 
     /// What the last one said who refused: it is what the caller is told.

@@ -13,10 +13,10 @@ use skyhold::{ConfigError, NodeBuilder, Reload};
 use tempfile::TempDir;
 
 /// A folder for the files of one test.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
@@ -25,7 +25,7 @@ impl Folder {
     }
 
     /// Writes a file as a whole, and gives its path.
-    fn write(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         std::fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
@@ -35,7 +35,7 @@ impl Folder {
         NodeBuilder::from_config_with(self.write(name, content), [("", ""); 0])
     }
 
-    async fn start(&self, name: &str, content: &str) -> Node {
+    pub(crate) async fn start(&self, name: &str, content: &str) -> Node {
         self.builder(name, content).unwrap().start().await.unwrap()
     }
 }
@@ -70,7 +70,7 @@ fn shown(reload: &Reload) -> Vec<String> {
 const SECRET: &str = "the secret of this test";
 
 /// A node that listens, without security.
-fn open(name: &str) -> String {
+pub(crate) fn open(name: &str) -> String {
     format!(
         "[node]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\n[security]\ninsecure_without_secret = true\n"
     )

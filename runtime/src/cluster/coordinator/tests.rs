@@ -4,7 +4,7 @@
 use super::*;
 use crate::event::Event;
 use crate::id::Incarnation;
-use crate::proto::frame::{NameEntry, parse};
+use crate::proto::frame::{self, NameEntry, parse};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -21,7 +21,8 @@ impl Scene {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
         let me = Identity::new(node("me"), Incarnation(1), None);
-        let (task, seen) = Coordinator::new(me, 64, watch::channel(0).1, hears, peers, Arc::new(|_| {}));
+        let (task, seen) =
+            Coordinator::new(me, Limits::default(), watch::channel(0).1, hears, peers, Arc::new(|_| {}));
         let Seen { names, members, commands } = seen;
         tokio::spawn(task.run());
         Self { names, members, commands, events }
@@ -42,7 +43,8 @@ impl Scene {
     async fn register(&self, name: &str, instances: &[u64]) {
         let (done, is_done) = oneshot::channel();
         let instances = instances.iter().copied().map(InstanceId).collect();
-        let register = Register { name: name.into(), interface: "I", instances, done };
+        let register =
+            Register { name: name.into(), interface: "I", instances, traits: Traits::default(), done };
         self.commands.send(Command::Register(register)).await.unwrap();
         is_done.await.unwrap();
     }

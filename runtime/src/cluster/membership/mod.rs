@@ -263,10 +263,9 @@ impl Membership {
             return;
         }
         self.version += 1;
-        self.outputs.push_back(Output::Tell(match has_quorum {
-            true => Event::QuorumReached { alive, expected },
-            false => Event::QuorumLost { alive, expected },
-        }));
+        let (reached, lost) =
+            (Event::QuorumReached { alive, expected }, Event::QuorumLost { alive, expected });
+        self.outputs.push_back(Output::Tell(if has_quorum { reached } else { lost }));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::cluster::coordinator::{Command, Register};
+use crate::cluster::directory::Traits;
 use crate::id::InstanceId;
 use crate::node::topic::fanout::Fanout;
 use crate::node::topic::handle::TopicItem;
@@ -47,7 +48,8 @@ impl<T: TopicItem> Keeper<T> {
         let (done, is_done) = oneshot::channel();
         // The interface of a topic is its items' type.
         let interface = type_name::<T>();
-        let register = Register { name: Arc::clone(&fanout.name), interface, instances, done };
+        let (name, traits) = (Arc::clone(&fanout.name), Traits::default());
+        let register = Register { name, interface, instances, traits, done };
         // Without the cluster's task the node has ended, and its names with it.
         if fanout.inner.register.send(Command::Register(register)).await.is_ok() {
             drop(is_done.await);

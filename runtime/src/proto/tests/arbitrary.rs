@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use crate::error::{CallChain, CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
+use crate::proto::described::Description;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
@@ -78,12 +79,19 @@ fn data() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|token| Frame::NamesSynced { token }),
         (any::<bool>(), vec(name_entry(), 0..4))
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
+        vec(description(), 0..4).prop_map(Frame::Described),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
         vec(any::<u8>(), 0..64).prop_map(|bytes| Frame::Gossip { bytes: bytes.into() }),
         text().prop_map(|reason| Frame::Goodbye { reason }),
         flow(),
         streams(),
     ]
+}
+
+fn description() -> impl Strategy<Value = Description> {
+    let claim = proptest::option::of(any::<u64>());
+    let labels = vec(("[a-z]{0,64}", "[a-z]{0,128}"), 0..4).prop_map(|labels| labels.into_iter().collect());
+    ("[a-z]{0,256}", claim, labels).prop_map(|(name, claim, labels)| Description { name, claim, labels })
 }
 
 fn watching() -> impl Strategy<Value = Frame> {

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
+use crate::proto::described::Description;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, FrameError, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason,
@@ -366,6 +367,17 @@ fn names_and_members_have_their_published_bytes() {
         "15000000 31 0100 0100 62 0500000000000000 04 0a000002 581b",
     );
     check(&Frame::Gossip { bytes: Bytes::from_static(&[1, 0xAA, 0xBB]) }, "04000000 32 01aabb");
+    let labels = [("zone".to_owned(), "eu".to_owned())].into_iter().collect();
+    let descriptions = vec![
+        Description { name: "db".to_owned(), claim: Some(5), labels },
+        Description { name: "x".to_owned(), ..Description::default() },
+    ];
+    check(
+        &Frame::Described(descriptions),
+        "22000000 b2 0200
+         0200 6462 01 0500000000000000 0100 0400 7a6f6e65 0200 6575
+         0100 78 00 0000",
+    );
     check(&Frame::NamesSync { token: 0x0102 }, "09000000 b0 0201000000000000");
     check(&Frame::NamesSynced { token: 0x0102 }, "09000000 b1 0201000000000000");
 }

@@ -1,6 +1,7 @@
 //! What nodes do with each other that their users do not see, over the network in memory.
 
 use crate::cluster::coordinator::{Command, Register, withdraw};
+use crate::cluster::directory::Traits;
 use crate::cluster::withdrawal::Withdraw;
 use crate::id::InstanceId;
 
@@ -23,7 +24,8 @@ async fn scene() -> Cluster {
 
 async fn register(node: &Node, name: &str) {
     let (done, is_done) = tokio::sync::oneshot::channel();
-    let register = Register { name: name.into(), interface: "I", instances: vec![InstanceId(1)], done };
+    let (instances, traits) = (vec![InstanceId(1)], Traits::default());
+    let register = Register { name: name.into(), interface: "I", instances, traits, done };
     node.inner().register.send(Command::Register(register)).await.unwrap();
     is_done.await.unwrap();
 }

@@ -2,10 +2,11 @@
 #![allow(clippy::needless_pass_by_value, clippy::unused_self, reason = "these are the forms of messages")]
 
 use crate::event::Down;
-use crate::id::Incarnation;
+use crate::id::{Incarnation, NodeId};
+use crate::port::Links;
 use crate::service::context::Context;
 use crate::service::core::Core;
-use crate::service::handle::{self, Handle, ServiceHandle};
+use crate::service::handle::{self, Handle, Remote, ServiceHandle};
 use crate::service::watch::Watching;
 
 use super::*;

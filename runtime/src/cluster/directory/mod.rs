@@ -1,0 +1,272 @@
+//! The directory: which name has which instances on which node. Each node is the only writer of its own entries.
+//!
+//! A node may withdraw names of its own: from then on they are known to itself alone. It may claim a name for itself: of several
+//! nodes that do, one has it.
+//!
+//! Invariant: values and decisions only; what a peer says is applied by its connection's owner.
+
+mod entry;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::cluster::withdrawal::Withdraw;
+use crate::config::{Labels, Limits};
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::proto::described::{self, Description};
+use crate::proto::frame::{Frame, NameEntry, Names};
+
+pub(crate) use entry::Traits;
+use entry::{Entry, PeerNames, Withdrawn};
+
+/// The names of the whole cluster, as far as this node knows.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    me: (NodeId, Incarnation),
+    own: BTreeMap<String, Entry>,
+    withdrawn: Withdrawn,
+    limits: Limits,
+    peers: BTreeMap<NodeId, PeerNames>,
+    /// What `own` and `peers` say together, kept name by name as they change.
+    names: HashMap<Arc<str>, Arc<[Candidate]>>,
+    /// The names that this node has claimed, and another one has.
+    lost: BTreeSet<String>,
+    /// Those of them that nobody was told of yet.
+    newly_lost: Vec<(Arc<str>, NodeId)>,
+}
+
+/// The names at one moment, for everybody to read.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    names: HashMap<Arc<str>, Arc<[Candidate]>>,
+}
+
+/// An instance that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) address: Address,
+    pub(crate) interface: Arc<str>,
+    pub(crate) labels: Arc<Labels>,
+    /// Whether its node claims the name for itself.
+    pub(crate) is_unique: bool,
+    /// Whether the connection to its node was lost and is being made again.
+    pub(crate) is_away: bool,
+}
+
+impl Snapshot {
+    /// The instances of a name, by node and number. Empty if the name is not known.
+    pub(crate) fn candidates(&self, name: &str) -> &[Candidate] {
+        self.names.get(name).map_or(&[], |candidates| candidates)
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(me: NodeId, incarnation: Incarnation, limits: Limits) -> Self {
+        Self {
+            me: (me, incarnation),
+            own: BTreeMap::new(),
+            withdrawn: Withdrawn::default(),
+            limits,
+            peers: BTreeMap::new(),
+            names: HashMap::new(),
+            lost: BTreeSet::new(),
+            newly_lost: Vec::new(),
+        }
+    }
+
+    /// Sets this node's instances of a name; without instances the name goes. Gives what the peers are to be told, which
+    /// is nothing of a name that is withdrawn, or `None` if nothing changed.
+    pub(crate) fn set_own(
+        &mut self,
+        name: &str,
+        interface: &str,
+        instances: Vec<InstanceId>,
+        traits: Traits,
+    ) -> Option<Vec<Frame>> {
+        let entry = Entry { interface: interface.into(), instances, traits };
+        let told = entry.told(name);
+        let before = self.own.get(name).map(|entry| entry.traits.clone()).unwrap_or_default();
+        let description = (before != entry.traits).then(|| entry.traits.describe(name));
+        if entry.instances.is_empty() {
+            self.own.remove(name)?;
+        } else if self.own.insert(name.to_owned(), entry.clone()) == Some(entry) {
+            return None;
+        }
+        self.refresh(name);
+        let is_told = !self.withdrawn.contains(name);
+        if !self.own.contains_key(name) {
+            // What is registered under it later is another matter.
+            self.withdrawn.names.remove(name);
+            self.lost.remove(name);
+        }
+        if !is_told {
+            return Some(vec![]);
+        }
+        let is_gone = told.instances.is_empty();
+        Some(frames(false, vec![told], description.filter(|_| !is_gone).into_iter().collect()))
+    }
+
+    /// Takes names back from the peers and keeps them here. Gives what the peers are to be told.
+    pub(crate) fn withdraw(&mut self, what: &Withdraw) -> Vec<Frame> {
+        let chosen: Vec<String> = match what {
+            Withdraw::All => self.own.keys().cloned().collect(),
+            Withdraw::Names(names) => names.iter().map(ToString::to_string).collect(),
+        };
+        let mut entries = vec![];
+        for name in chosen {
+            if let Some(entry) = self.own.get(&name)
+                && !self.withdrawn.contains(&name)
+            {
+                entries.push(NameEntry { instances: vec![], ..entry.told(&name) });
+                self.withdrawn.names.insert(name);
+            }
+        }
+        self.withdrawn.all |= *what == Withdraw::All;
+        frames(false, entries, vec![])
+    }
+
+    /// All that this node says of itself, for a peer that is new.
+    pub(crate) fn own_names(&self) -> Vec<Frame> {
+        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
+        let described = told.clone().filter(|(_, entry)| entry.traits != Traits::default());
+        let descriptions = described.map(|(name, entry)| entry.traits.describe(name)).collect();
+        frames(true, told.map(|(name, entry)| entry.told(name)).collect(), descriptions)
+    }
+
+    /// A peer said something of itself. Gives whether anything changed.
+    pub(crate) fn apply(&mut self, peer: &NodeId, incarnation: Incarnation, names: Names) -> bool {
+        let mut changed = self.begin_life(peer, incarnation);
+        let limits = self.limits;
+        let known = self.peer(peer, incarnation);
+        let mut before = BTreeMap::new();
+        if names.complete {
+            before = known.take_all();
+            changed.extend(before.keys().cloned());
+        }
+        for NameEntry { name, interface, instances } in names.entries {
+            let earlier = before.remove(&name).map(|entry| entry.traits);
+            known.set(&name, interface.into(), instances, earlier, &limits);
+            changed.insert(name);
+        }
+        self.refresh_all(&changed)
+    }
+
+    /// A peer said more of its names. Gives whether anything changed.
+    pub(crate) fn describe(
+        &mut self,
+        peer: &NodeId,
+        incarnation: Incarnation,
+        descriptions: Vec<Description>,
+    ) -> bool {
+        let mut changed = self.begin_life(peer, incarnation);
+        let names_per_peer = self.limits.names;
+        let known = self.peer(peer, incarnation);
+        for description in descriptions {
+            changed.extend(known.describe(description, names_per_peer));
+        }
+        self.refresh_all(&changed)
+    }
+
+    /// A peer is gone, and what it ran with it. Gives whether anything changed.
+    pub(crate) fn remove_peer(&mut self, peer: &NodeId, incarnation: Incarnation) -> bool {
+        if self.peers.get(peer).is_none_or(|known| known.incarnation != incarnation) {
+            return false;
+        }
+        let gone = self.forget(peer);
+        self.refresh_all(&gone)
+    }
+
+    /// The connection to a peer was lost and is being made again, or it stands again. Gives whether anything changed.
+    pub(crate) fn peer_is_away(&mut self, peer: &NodeId, incarnation: Incarnation, is_away: bool) -> bool {
+        let Some(known) = self.peers.get_mut(peer).filter(|known| known.incarnation == incarnation) else {
+            return false;
+        };
+        if std::mem::replace(&mut known.is_away, is_away) == is_away {
+            return false;
+        }
+        let names = known.names();
+        self.refresh_all(&names)
+    }
+
+    /// The names that this node had claimed and that another one has, each once.
+    pub(crate) fn take_lost(&mut self) -> Vec<(Arc<str>, NodeId)> {
+        std::mem::take(&mut self.newly_lost)
+    }
+
+    /// The names as they are now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot { names: self.names.clone() }
+    }
+
+    /// Forgets an earlier life of a peer. Gives its names.
+    fn begin_life(&mut self, peer: &NodeId, incarnation: Incarnation) -> BTreeSet<String> {
+        let is_another = self.peers.get(peer).is_some_and(|known| known.incarnation != incarnation);
+        if is_another { self.forget(peer) } else { BTreeSet::new() }
+    }
+
+    fn forget(&mut self, peer: &NodeId) -> BTreeSet<String> {
+        self.peers.remove(peer).map(|known| known.names()).unwrap_or_default()
+    }
+
+    fn peer(&mut self, peer: &NodeId, incarnation: Incarnation) -> &mut PeerNames {
+        self.peers.entry(peer.clone()).or_insert_with(|| PeerNames::new(incarnation))
+    }
+
+    fn refresh_all(&mut self, names: &BTreeSet<String>) -> bool {
+        names.iter().fold(false, |any, name| self.refresh(name) | any)
+    }
+
+    /// Puts together anew what is known of one name. Gives whether that changed anything.
+    fn refresh(&mut self, name: &str) -> bool {
+        let (me, incarnation) = &self.me;
+        let own = self.own.get(name).map(|entry| (me, *incarnation, entry, false));
+        let peers = self
+            .peers
+            .iter()
+            .filter_map(|(node, known)| Some((node, known.incarnation, known.entry(name)?, known.is_away)));
+        let mut entries: Vec<_> = own.into_iter().chain(peers).collect();
+        let claims = entries.iter().filter_map(|(node, _, entry, _)| Some((entry.traits.claim?, *node)));
+        if let Some((_, owner)) = claims.min() {
+            let is_mine = own.is_some_and(|(_, _, entry, _)| entry.traits.claim.is_some());
+            if is_mine && owner != me && !self.withdrawn.contains(name) && self.lost.insert(name.to_owned()) {
+                self.newly_lost.push((name.into(), owner.clone()));
+            }
+            let owner = owner.clone();
+            entries.retain(|(node, ..)| **node == owner);
+        }
+        let mut candidates: Vec<Candidate> = entries
+            .into_iter()
+            .flat_map(|(node, incarnation, entry, is_away)| {
+                entry.instances.iter().map(move |&instance| Candidate {
+                    address: Address { node: node.clone(), incarnation, instance },
+                    interface: Arc::clone(&entry.interface),
+                    labels: Arc::clone(&entry.traits.labels),
+                    is_unique: entry.traits.claim.is_some(),
+                    is_away,
+                })
+            })
+            .collect();
+        candidates.sort_by(|a, b| {
+            let (a, b) = (&a.address, &b.address);
+            a.node.cmp(&b.node).then(a.instance.cmp(&b.instance))
+        });
+        if self.names.get(name).map_or(&[][..], |known| known) == candidates {
+            return false;
+        }
+        if candidates.is_empty() {
+            self.names.remove(name);
+        } else {
+            self.names.insert(name.into(), candidates.into());
+        }
+        true
+    }
+}
+
+/// Packs what is said of names, the descriptions before the names that they are about.
+fn frames(complete: bool, entries: Vec<NameEntry>, descriptions: Vec<Description>) -> Vec<Frame> {
+    let names = Names::frames(complete, entries).into_iter().map(Frame::Names);
+    described::frames(descriptions).chain(names).collect()
+}
+
+#[cfg(test)]
+mod tests;
