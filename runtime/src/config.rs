@@ -14,7 +14,9 @@ mod plan;
 mod read;
 mod routes;
 mod secret;
+mod services;
 mod settings;
+mod table;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -25,6 +27,7 @@ pub use error::ConfigError;
 pub use labels::Labels;
 pub(crate) use limits::LEAST_CREDIT;
 pub use limits::Limits;
+pub(crate) use nearest::nearest;
 pub use place::Place;
 pub use plan::{Change, Effect};
 pub(crate) use plan::{adopt, changes};
@@ -32,6 +35,7 @@ pub(crate) use read::{MAX_CLUSTER, PREFIX, Read, read};
 pub(crate) use routes::{Decision, To};
 pub use routes::{Route, RouteRequest, Router, Routes, RoutesError, Routing, Subset};
 pub use secret::{Secret, SecretError};
+pub(crate) use services::ServiceEntry;
 pub(crate) use settings::{Problem, Settings};
 
 /// What happens to a message for which the mailbox has no room: `#[service(overflow = "reject")]`. The default is

@@ -152,13 +152,17 @@ pub(crate) fn check_name(kind: &'static str, name: &str, max: usize) -> Result<(
 /// What the names of topics begin with in the directory, and the names of services must not.
 pub(crate) const TOPIC_PREFIX: &str = "topic/";
 
+/// What the names of the framework's own services begin with.
+const OWN_PREFIX: &str = "skyhold/";
+
 /// Checks a service's name.
 pub(crate) fn check_service_name(name: &str, max: usize) -> Result<(), InvalidName> {
     check_name("service", name, max)?;
-    if !name.starts_with(TOPIC_PREFIX) {
+    let kept = [(TOPIC_PREFIX, "topics"), (OWN_PREFIX, "the framework")];
+    let Some((prefix, whom)) = kept.into_iter().find(|(prefix, _)| name.starts_with(prefix)) else {
         return Ok(());
-    }
-    let problem = format!("begins with {TOPIC_PREFIX:?}, which is kept for topics");
+    };
+    let problem = format!("begins with {prefix:?}, which is kept for {whom}");
     Err(InvalidName { kind: "service", name: name.to_owned(), problem })
 }
 

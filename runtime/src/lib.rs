@@ -97,8 +97,12 @@ pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
+pub use node::manager::{
+    InstanceReport, ManageError, Manager, ManagerHandle, ManagerMessage, NodeReport, Prepared,
+};
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
+pub use node::reload_all::{ClusterReload, NodeReload};
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use service::call::{Call, CallFuture, SendFuture};

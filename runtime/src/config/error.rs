@@ -50,6 +50,12 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// A key that cannot be used, with the place of what it belongs to.
+    pub(crate) fn at(place: Option<&Place>, key: &str, problem: String) -> Self {
+        let place = place.cloned().unwrap_or_else(|| Place::nowhere(Path::new("")));
+        Self::Invalid { place, key: key.to_owned(), problem }
+    }
+
     /// The configuration file.
     pub fn file(&self) -> &Path {
         match self {

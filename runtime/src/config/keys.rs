@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub(super) field: Field,
 }
 
-/// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`] and [`ROUTE`].
+/// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
 pub(super) const KEYS: [Key; 36] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
@@ -64,6 +64,9 @@ pub(super) const ACCESS: &str = "access";
 /// The list of rules for routing. Their keys are in `routes::read`.
 pub(super) const ROUTE: &str = "route";
 
+/// The list of services to start. Their keys are in `services::read`.
+pub(super) const SERVICE: &str = "service";
+
 /// The keys of one rule of access.
 pub(super) const RULE: [&str; 3] = ["peers", "service", "methods"];
 
@@ -79,5 +82,5 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 /// The names of the sections, some more than once.
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
     let of_keys = KEYS.iter().filter_map(|key| key.path.split('.').next());
-    of_keys.chain([ACCESS, ROUTE])
+    of_keys.chain([ACCESS, ROUTE, SERVICE])
 }

@@ -1,7 +1,7 @@
 //! Which of the names that there are was meant by one that there is not.
 
 /// The name that differs least, if it differs by little: one letter in three, and two swapped letters count once.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = |other: &&str| distance(name, other);
     let (found, far) = names.into_iter().map(|other| (other, far(&other))).min_by_key(|(_, far)| *far)?;
     (far <= (name.chars().count().max(3) / 3)).then_some(found)

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE};
+use serde::{Deserialize, Serialize};
+
+use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE, SERVICE};
 use super::settings::Settings;
 
 /// What a reload does with a key that has another value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Effect {
     /// The new value is in force when the reload returns.
@@ -19,7 +21,7 @@ pub enum Effect {
 }
 
 /// A key that has another value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Change {
     /// The key with its section, as in `calls.timeout`.
@@ -67,6 +69,14 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         Some(routes.join("; ")).filter(|routes| !routes.is_empty())
     };
     add(ROUTE, routes(old), routes(new), Effect::Live);
+    if old.services != new.services {
+        let services = |settings: &Settings| {
+            let services: Vec<_> = settings.services.iter().map(ToString::to_string).collect();
+            Some(services.join("; ")).filter(|services| !services.is_empty())
+        };
+        let (key, effect) = (SERVICE.to_owned(), Effect::Restart);
+        changes.push(Change { key, old: services(old), new: services(new), effect });
+    }
     changes
 }
 

@@ -14,11 +14,13 @@ use crate::id::{NodeId, check_name};
 use super::access::Rule;
 use super::error::ConfigError;
 use super::field::{Value, is_address};
-use super::keys::{self, ACCESS, KEYS, LABELS, NODES, ROUTE, RULE};
+use super::keys::{self, ACCESS, KEYS, LABELS, NODES, ROUTE, RULE, SERVICE};
 use super::nearest::nearest;
 use super::place::Place;
 use super::routes::{self, RoutesError};
+use super::services;
 use super::settings::{Problem, Settings};
+use super::table::Problems;
 
 /// The beginning of the names of the environment variables that are laid over a file.
 pub(crate) const PREFIX: &str = "SKYHOLD__";
@@ -81,7 +83,7 @@ impl Read {
             self.settings.set_node(node, &value).map_err(invalid)?;
         } else if let Some(label) = path.strip_prefix(LABELS).and_then(|rest| rest.strip_prefix('.')) {
             self.settings.set_label(label, &Value::Text(text.to_owned())).map_err(invalid)?;
-        } else if [ACCESS, ROUTE, NODES, LABELS].contains(&&*path) {
+        } else if [ACCESS, ROUTE, SERVICE, NODES, LABELS].contains(&&*path) {
             return Err(invalid("can be set in the file alone".to_owned()));
         } else {
             let nearest = nearest_key(&path);
@@ -131,7 +133,10 @@ impl Reader<'_> {
             match value.get_ref() {
                 DeValue::Array(rules) if path == ACCESS => rules.iter().for_each(|rule| self.rule(rule)),
                 DeValue::Array(routes) if path == ROUTE => self.routes(routes),
-                _ if path == ACCESS || path == ROUTE => {
+                DeValue::Array(services) if path == SERVICE => {
+                    services.iter().for_each(|entry| self.service(entry))
+                }
+                _ if [ACCESS, ROUTE, SERVICE].contains(&path) => {
                     let expected = format!("rules, each under its own `[[{path}]]`");
                     self.invalid(path, value.span(), found(value, &expected));
                 }
@@ -222,14 +227,7 @@ impl Reader<'_> {
         for rule in rules {
             match routes::route(rule) {
                 Ok(route) => self.read.settings.routes.routes.push(route),
-                Err(problems) => {
-                    for (key, span, problem) in problems {
-                        match problem {
-                            Some(problem) => self.invalid(&key, span, problem),
-                            None => self.unknown(key, span),
-                        }
-                    }
-                }
+                Err(problems) => self.problems(problems),
             }
         }
         if self.errors.len() == errors
@@ -237,6 +235,28 @@ impl Reader<'_> {
         {
             let span = rules.get(number - 1).map_or(0..0, Spanned::span);
             self.invalid(ROUTE, span, problem);
+        }
+    }
+
+    fn service(&mut self, entry: &Spanned<DeValue<'_>>) {
+        let place = Place::in_text(&self.read.file, self.text, entry.span());
+        let others = &mut self.read.settings.services;
+        match services::entry(entry, place) {
+            Ok(entry) if others.iter().all(|other| other.name != entry.name) => others.push(entry),
+            Ok(other) => {
+                let problem = format!("is {:?}, as that of another service of this file", other.name);
+                self.invalid("service.name", entry.span(), problem);
+            }
+            Err(problems) => self.problems(problems),
+        }
+    }
+
+    fn problems(&mut self, problems: Problems) {
+        for (key, span, problem) in problems {
+            match problem {
+                Some(problem) => self.invalid(&key, span, problem),
+                None => self.unknown(key, span),
+            }
         }
     }
 
@@ -293,10 +313,11 @@ fn nearest_key(path: &str) -> Option<String> {
     let all = KEYS.iter().map(|key| key.path).chain([NODES, LABELS]);
     let split = all.filter_map(|key| key.split_once('.')).chain(RULE.iter().map(|name| (ACCESS, *name)));
     let split = split.chain(routes::FIELDS.iter().map(|name| (ROUTE, *name)));
+    let split = split.chain(services::FIELDS.iter().map(|name| (SERVICE, *name)));
     let meant = nearest(section, keys::sections()).unwrap_or(section);
     let near = nearest(name, split.clone().filter(|(section, _)| *section == meant).map(|(_, name)| name));
     let elsewhere =
-        split.clone().find(|(section, other)| *other == name && ![ACCESS, ROUTE].contains(section));
+        split.clone().find(|(section, other)| *other == name && ![ACCESS, ROUTE, SERVICE].contains(section));
     near.map(|name| format!("{meant}.{name}"))
         .or_else(|| elsewhere.map(|(section, name)| format!("{section}.{name}")))
         .or_else(|| (meant != section).then(|| meant.to_owned()))

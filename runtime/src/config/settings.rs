@@ -11,6 +11,7 @@ use super::keys::{LABELS, ROUTE};
 use super::labels::Labels;
 use super::limits::Limits;
 use super::routes::Routes;
+use super::services::ServiceEntry;
 
 /// The smallest and the largest `max_message`.
 const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, 64 * 1024 * 1024);
@@ -42,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) access: Access,
     pub(crate) routes: Routes,
+    pub(crate) services: Vec<ServiceEntry>,
 }
 
 /// What is wrong with a setting: its name for the builder, its key in a file, and what was expected.
@@ -77,6 +79,7 @@ impl Settings {
             limits: Limits::default(),
             access: Access::open(),
             routes: Routes::new(),
+            services: Vec::new(),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE, RULE};
+use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE, RULE, SERVICE};
 use super::routes::FIELDS;
+use super::services;
 use super::{Asked, Change, ConfigError, Effect, Read, Settings, adopt, changes, read};
 
 const FILE: &str = "/etc/skyhold/node.toml";
@@ -442,6 +443,10 @@ fn the_documentation_names_every_key() {
     for name in FIELDS {
         let row = lines.next().unwrap_or_default();
         assert!(row.starts_with(&format!("| `{ROUTE}.{name}` | ")), "{row}");
+    }
+    for name in services::FIELDS {
+        let row = lines.next().unwrap_or_default();
+        assert!(row.starts_with(&format!("| `{SERVICE}.{name}` | ")), "{row}");
     }
     assert_eq!(lines.next(), None, "a row for what is no key");
 }

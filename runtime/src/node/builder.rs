@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
@@ -26,13 +27,16 @@ use crate::net::tls::{Tls, TlsError};
 use crate::node::configured::{Configured, Source};
 use crate::node::follow;
 use crate::node::in_force::InForce;
+use crate::node::kinds::Kinds;
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
 use crate::port::Spawn;
 use crate::proto::settings::{FEATURES, Identity};
+use crate::service::definition::Service;
 use crate::service::host::Host;
+use crate::service::message::WireMessage;
 use crate::time;
 
 /// How many pieces of news may wait for the peers' task, and for the cluster's.
@@ -48,6 +52,7 @@ pub struct NodeBuilder {
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     router: Option<Arc<dyn Router>>,
+    kinds: Kinds,
     configured: Option<Configured>,
     follows_file: bool,
     transport: Arc<dyn Transport>,
@@ -67,6 +72,7 @@ impl NodeBuilder {
             #[cfg(feature = "tls")]
             tls: None,
             router: None,
+            kinds: Kinds::default(),
             configured: None,
             follows_file: false,
             transport: Arc::new(Tcp),
@@ -200,6 +206,37 @@ impl NodeBuilder {
         self
     }
 
+    /// Makes services startable by the name of their kind: by the file's `[[service]]` entries and by [`ManagerHandle::start`]. `make` makes the value of each
+    /// life from the service's configuration, which is read by serde once, before the service starts.
+    ///
+    /// ```no_run
+    /// # use skyhold::prelude::*;
+    /// # use skyhold::NodeBuilder;
+    /// #[derive(serde::Deserialize)]
+    /// struct Config { limit: u64 }
+    /// # struct Counter { limit: u64 }
+    /// # #[service] impl Counter { pub fn limit(&self) -> u64 { self.limit } }
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = NodeBuilder::from_config("skyhold.toml")?
+    ///     .kind("counter", |config: &Config| Counter { limit: config.limit })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`ManagerHandle::start`]: crate::ManagerHandle::start
+    pub fn kind<S, C, F>(self, name: impl Into<String>, make: F) -> Self
+    where
+        S: Service,
+        S::Message: WireMessage,
+        C: DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&C) -> S + Send + Sync + 'static,
+    {
+        self.kinds.add(name.into(), make);
+        self
+    }
+
     /// How long a call may take that says nothing else. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = timeout;
@@ -259,7 +296,8 @@ impl NodeBuilder {
     /// Starts the node. It listens when this returns; its seeds are connected to as they answer.
     ///
     /// # Errors
-    /// [`StartError`]: a name or a setting cannot be used, or the address cannot be listened on. Then nothing runs.
+    /// [`StartError`]: a name or a setting cannot be used, the address cannot be listened on, or a service of the file cannot be started. Then
+    /// nothing runs.
     ///
     /// # Cancel safety
     /// Dropping the future before it ends leaves nothing behind.
@@ -273,6 +311,7 @@ impl NodeBuilder {
             return Err(StartError::InvalidSetting { setting, problem: text });
         }
         self.check_security(&id)?;
+        let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = match &self.settings.listen {
             Some(address) => {
                 let listener = self.bind(address).await?;
@@ -338,6 +377,7 @@ impl NodeBuilder {
             topics,
             in_force,
             labels,
+            self.kinds,
             ends,
             address,
             configured,
@@ -354,6 +394,9 @@ impl NodeBuilder {
         host.tasks.spawn(peers.run());
         if let Some(listener) = listening {
             host.tasks.spawn(listener::listen(listener, wiring));
+        }
+        for service in services {
+            service(node.without_owner()).await?; // a node that is dropped ends
         }
         Ok(node)
     }

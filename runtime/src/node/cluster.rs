@@ -25,6 +25,10 @@ impl Node {
 }
 
 impl Cluster {
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The members now: this node and all that are not known to have left or died. Peers of the wire's first revision are
     /// connected without being members.
     ///
@@ -99,9 +103,10 @@ pub(crate) async fn reload(inner: &Arc<Inner>) -> Result<Reload, ReloadError> {
 }
 
 /// Does something with a node's configuration file, on a thread that may be blocked.
-async fn with_file<F>(inner: &Arc<Inner>, run: F) -> Result<Reload, ReloadError>
+pub(super) async fn with_file<T, F>(inner: &Arc<Inner>, run: F) -> Result<T, ReloadError>
 where
-    F: FnOnce(&Configured, &Inner) -> Result<Reload, ConfigError> + Send + 'static,
+    T: Send + 'static,
+    F: FnOnce(&Configured, &Inner) -> Result<T, ConfigError> + Send + 'static,
 {
     let stopped = || ReloadError::NodeStopped(inner.host.node.clone());
     if inner.host.tasks.is_aborted() {

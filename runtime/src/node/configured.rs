@@ -26,8 +26,10 @@ const SECRET: [&str; 2] = ["security.secret_file", "security.also_accept_file"];
 /// The keys from which certificates come.
 const CERTIFICATES: [&str; 3] = ["security.certificate", "security.key", "security.authorities"];
 
-/// The keys that say who may call what.
+/// The key that says where calls go.
 const ROUTES: [&str; 1] = ["route"];
+
+/// The keys that say who may call what.
 const ACCESS: [&str; 2] = ["security.closed", "access"];
 
 /// Where a configuration is read from.
@@ -56,6 +58,14 @@ pub(crate) struct Configured {
     /// Guards what is in force, so that of two reloads one comes after the other. Held while files are read: never on a thread that
     /// runs tasks, once the node runs.
     state: Mutex<State>,
+    /// Guards what was prepared and is not in force yet, under its number: the latest alone.
+    prepared: Mutex<Prepared>,
+}
+
+#[derive(Default)]
+struct Prepared {
+    last: u64,
+    loaded: Option<Loaded>,
 }
 
 struct State {
@@ -105,7 +115,8 @@ impl Configured {
     pub(crate) fn new(source: Source, loaded: Loaded) -> Self {
         let Loaded { read, contents, digest, .. } = loaded;
         let (file, in_force) = (read.settings.clone(), read.settings);
-        Self { source, state: Mutex::new(State { version: 1, file, in_force, contents, digest }) }
+        let state = State { version: 1, file, in_force, contents, digest };
+        Self { source, state: Mutex::new(state), prepared: Mutex::default() }
     }
 
     /// The node starts with these settings, which code may have changed.
@@ -116,13 +127,44 @@ impl Configured {
 
     /// What a reload would do. Blocks.
     pub(crate) fn plan(&self, inner: &Inner) -> Result<Reload, ConfigError> {
-        Ok(self.decide(&self.state(), inner)?.reload)
+        let loaded = self.source.load(Some(&inner.host.node))?;
+        Ok(self.decide(&self.state(), loaded, inner)?.reload)
     }
 
     /// Reads the file again and puts it in force. Blocks.
     pub(crate) fn reload(&self, inner: &Inner) -> Result<Reload, ConfigError> {
+        self.put_in_force(inner, || self.source.load(Some(&inner.host.node)))
+    }
+
+    /// Reads the file again, and keeps what it says under a number until it is put in force or something else is prepared. Blocks.
+    pub(crate) fn prepare(&self, inner: &Inner) -> Result<(u64, Reload), ConfigError> {
+        let loaded = self.source.load(Some(&inner.host.node))?;
+        let Plan { loaded, reload, .. } = self.decide(&self.state(), loaded, inner)?;
+        let mut prepared = self.prepared();
+        prepared.last += 1;
+        prepared.loaded = Some(loaded);
+        Ok((prepared.last, reload))
+    }
+
+    /// Puts in force what was prepared under a number; `None` if that is not there any more. Blocks.
+    pub(crate) fn commit(&self, inner: &Inner, number: u64) -> Option<Result<Reload, ConfigError>> {
+        let loaded = self.take_prepared(number)?;
+        Some(self.put_in_force(inner, || Ok(loaded)))
+    }
+
+    /// Forgets what was prepared under a number.
+    pub(crate) fn take_prepared(&self, number: u64) -> Option<Loaded> {
+        let mut prepared = self.prepared();
+        if prepared.last == number { prepared.loaded.take() } else { None }
+    }
+
+    fn put_in_force(
+        &self,
+        inner: &Inner,
+        load: impl FnOnce() -> Result<Loaded, ConfigError>,
+    ) -> Result<Reload, ConfigError> {
         let mut state = self.state();
-        let Plan { loaded, in_force, reload } = self.decide(&state, inner)?;
+        let Plan { loaded, in_force, reload } = self.decide(&state, load()?, inner)?;
         let Loaded { read, secret, certificates, contents, digest } = loaded;
         let has = |keys: &[&str]| touches(&reload.changes, keys);
 
@@ -170,8 +212,7 @@ impl Configured {
         digest(&text, &contents(&files))
     }
 
-    fn decide(&self, state: &State, inner: &Inner) -> Result<Plan, ConfigError> {
-        let loaded = self.source.load(Some(&inner.host.node))?;
+    fn decide(&self, state: &State, loaded: Loaded, inner: &Inner) -> Result<Plan, ConfigError> {
         let mut changes = config::changes(&state.file, &loaded.read.settings);
         changes.extend(content_changes(state, &loaded, &changes));
         let mut in_force = state.in_force.clone();
@@ -197,6 +238,10 @@ impl Configured {
         let is_applied = changes.iter().any(|change| change.effect != Effect::Restart);
         let version = state.version + u64::from(is_applied);
         Ok(Plan { loaded, in_force, reload: Reload { version, changes } })
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Prepared> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

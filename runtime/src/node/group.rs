@@ -106,6 +106,11 @@ where
         self
     }
 
+    /// All labels at once.
+    pub(super) fn labels(self, labels: Labels) -> Self {
+        Self { labels, ..self }
+    }
+
     /// Whether no other node of the cluster is to run a service of this name. Default: `false`.
     ///
     /// It is not started where another node is known to have the name: [`StartError::NameTakenBy`]. When two nodes have it all the same, since

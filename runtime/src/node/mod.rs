@@ -9,11 +9,14 @@ mod follow;
 pub(crate) mod group;
 mod in_force;
 pub(crate) mod instances;
+pub(crate) mod kinds;
 pub(crate) mod lookup;
+pub(crate) mod manager;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
 pub(crate) mod registrar;
 pub(crate) mod reload;
+pub(crate) mod reload_all;
 mod route;
 pub(crate) mod router;
 pub(crate) mod routing;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,7 @@ use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
+use crate::node::kinds::Kinds;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::core::{Core, Order};
@@ -69,10 +71,13 @@ pub(crate) struct Inner {
     pub(crate) in_force: InForce,
     /// Those of the node, which its services have too.
     pub(crate) labels: Labels,
+    pub(crate) kinds: Kinds,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
     pub(crate) configured: Option<Configured>,
+    /// Guards the making of the manager.
+    pub(super) managing: Mutex<()>,
     /// Guards the names that run here.
     groups: Mutex<HashMap<Arc<str>, Arc<Group>>>,
     /// Guards the supervisors that no other supervises, in the order of their start.
@@ -173,6 +178,17 @@ impl Node {
         F: FnMut() -> S + Send + 'static,
     {
         ServiceBuilder::new(self.clone(), name.into(), factory)
+    }
+
+    /// As [`NodeBuilder::kind`], for a node that runs: for services that are started from now on.
+    pub fn kind<S, C, F>(&self, name: impl Into<String>, make: F)
+    where
+        S: Service,
+        S::Message: WireMessage,
+        C: DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&C) -> S + Send + Sync + 'static,
+    {
+        self.inner.kinds.add(name.into(), make);
     }
 
     /// Stops what the handle leads to on this node, and waits for its end: one instance, or a name's group. The handlers
@@ -350,6 +366,7 @@ impl Inner {
         topics: Arc<Topics>,
         in_force: InForce,
         labels: Labels,
+        kinds: Kinds,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -365,9 +382,11 @@ impl Inner {
             topics,
             in_force,
             labels,
+            kinds,
             ends,
             address,
             configured,
+            managing: Mutex::default(),
             groups: Mutex::default(),
             supervisors: Mutex::default(),
         });

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Change, ConfigError, Effect};
 use crate::id::NodeId;
 
 /// What a reload has done, or would do: each key that has changed, and whether the change is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reload {
     /// The version of the configuration in force afterwards: 1 from the node's start, and one more with each reload that has put a

@@ -11,6 +11,7 @@ use crate::config::{Access, Asked};
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId};
+use crate::node::manager;
 use crate::node::topic::table::Topics;
 use crate::port::{Inbox, Intake, Link, Peer, WatchId, Watcher};
 use crate::proto::frame::{Request, RequestHead};
@@ -30,6 +31,9 @@ pub(crate) struct NodeInbox {
 impl Inbox for NodeInbox {
     fn request(&self, link: &Arc<Link>, request: Request) -> Intake {
         let head = &request.head;
+        if head.instance == manager::NUMBER {
+            manager::ensure(&self.host);
+        }
         if let Some(Resident { core, deliver: Some(deliver), .. }) = self.host.resident(head.instance) {
             let access = self.access.load();
             if !access.is_unlimited() {

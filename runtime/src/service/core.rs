@@ -102,9 +102,15 @@ impl State {
 }
 
 impl Core {
-    pub(crate) fn new(host: &Arc<Host>, service: Arc<str>, kind: &'static Kind, supervised: bool) -> Self {
+    pub(crate) fn new(
+        host: &Arc<Host>,
+        address: Address,
+        service: Arc<str>,
+        kind: &'static Kind,
+        supervised: bool,
+    ) -> Self {
         Self {
-            address: host.next_address(),
+            address,
             service,
             kind,
             host: Arc::clone(host),

@@ -105,8 +105,15 @@ impl Host {
 
     /// The address of the next instance.
     pub(crate) fn next_address(&self) -> Address {
-        let instance = InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed));
-        Address { node: self.node.clone(), incarnation: self.incarnation, instance }
+        Address {
+            instance: InstanceId(self.next_instance.fetch_add(1, Ordering::Relaxed)),
+            ..self.own_address()
+        }
+    }
+
+    /// The address of the node's own instance: see `node::manager`.
+    pub(crate) fn own_address(&self) -> Address {
+        Address { node: self.node.clone(), incarnation: self.incarnation, instance: InstanceId(0) }
     }
 
     /// The first of `count` numbers for watches of instances. Never used twice, so that the watches of an earlier life

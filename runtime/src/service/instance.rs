@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::Queued;
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
+use crate::id::{Address, InstanceId};
 
 use crate::service::context::Scope;
 use crate::service::core::{Core, Kind};
@@ -39,9 +40,23 @@ pub(crate) type Factory<S> = Arc<Mutex<dyn FnMut() -> S + Send>>;
 
 /// Starts an instance that nobody supervises: it has one life.
 pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) -> Arc<Local<S::Message>> {
-    let (local, inbox) = settle::<S>(host, name, false, None);
+    let (local, inbox) = settle::<S>(host, host.next_address(), name, false, None, false);
     host.tasks.spawn(live(End::new(inbox, Some(service))));
     local
+}
+
+/// Starts an instance of the node's own, at its number, which peers reach without that it has a name. If it runs already, nothing happens.
+pub(crate) fn start_own<S: Service>(
+    host: &Arc<Host>,
+    number: InstanceId,
+    service: S,
+    reach: Reach<S::Message>,
+) {
+    let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
+    let address = Address { instance: number, ..host.own_address() };
+    let (local, inbox) = settle::<S>(host, address, name.into(), false, Some(reach), false);
+    host.tasks.spawn(live(End::new(inbox, Some(service))));
+    drop(local);
 }
 
 /// Starts a supervised instance: after each life it waits for the word that begins the next.
@@ -52,7 +67,7 @@ pub(crate) fn start_supervised<S: Service>(
     reach: Option<Reach<S::Message>>,
     first: NextLife,
 ) -> Arc<Local<S::Message>> {
-    let (local, inbox) = settle::<S>(host, name, true, reach);
+    let (local, inbox) = settle::<S>(host, host.next_address(), name, true, reach, reach.is_some());
     host.tasks.spawn(live_again_and_again(factory, End::new(inbox, None), first));
     local
 }
@@ -60,18 +75,20 @@ pub(crate) fn start_supervised<S: Service>(
 /// Makes the instance known, so that it can be called: its task has yet to be made.
 fn settle<S: Service>(
     host: &Arc<Host>,
+    address: Address,
     name: Arc<str>,
     supervised: bool,
     reach: Option<Reach<S::Message>>,
+    is_named: bool,
 ) -> (Arc<Local<S::Message>>, Inbox<S::Message>) {
     let kind = const {
         &Kind { interface: S::Message::INTERFACE, methods: S::Message::METHODS, settings: S::SETTINGS }
     };
     let (entrance, exit) = queue(kind.settings.capacity(), kind.settings.overflow);
-    let core = Arc::new(Core::new(host, name, kind, supervised));
+    let core = Arc::new(Core::new(host, address, name, kind, supervised));
     let local = Arc::new(Local::new(Arc::clone(&core), entrance));
     core.set_local(Arc::downgrade(&local.erased()));
-    let (deliver, is_named) = (reach.map(|reach| reach(&local)), reach.is_some());
+    let deliver = reach.map(|reach| reach(&local));
     host.add_resident(Resident { core, deliver, is_named });
     let inbox = Inbox::new(Arc::clone(&local), exit);
     (local, inbox)

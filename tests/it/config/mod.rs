@@ -20,7 +20,7 @@ impl Folder {
         Self(TempDir::new().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -31,8 +31,13 @@ impl Folder {
     }
 
     /// Begins a node by a file of this content, without the environment.
-    fn builder(&self, name: &str, content: &str) -> Result<NodeBuilder, ConfigError> {
+    pub(crate) fn builder(&self, name: &str, content: &str) -> Result<NodeBuilder, ConfigError> {
         NodeBuilder::from_config_with(self.write(name, content), [("", ""); 0])
+    }
+
+    /// Why a node does not start from such a file.
+    pub(crate) async fn start_error(&self, name: &str, content: &str) -> String {
+        self.builder(name, content).unwrap().start().await.unwrap_err().to_string()
     }
 
     pub(crate) async fn start(&self, name: &str, content: &str) -> Node {

@@ -78,7 +78,7 @@ const BOTH: [&Kind; 2] = [&CHANNEL, &RING];
 
 /// A supervised instance that waits for the word for its first life.
 fn supervised() -> Arc<Core> {
-    Arc::new(Core::new(&HOST, "jar".into(), &CHANNEL, true))
+    Arc::new(Core::new(&HOST, HOST.next_address(), "jar".into(), &CHANNEL, true))
 }
 
 /// A supervised instance that lives.
@@ -91,7 +91,7 @@ fn living() -> Arc<Core> {
 /// Likewise, with its mailbox.
 fn living_with_mailbox(kind: &'static Kind) -> (Arc<Local<JarMessage>>, Inbox<JarMessage>) {
     let (entrance, exit) = queue(kind.settings.capacity(), kind.settings.overflow);
-    let core = Arc::new(Core::new(&HOST, "jar".into(), kind, true));
+    let core = Arc::new(Core::new(&HOST, HOST.next_address(), "jar".into(), kind, true));
     assert!(core.begin_life());
     let local = Arc::new(Local::new(Arc::clone(&core), entrance));
     core.set_local(Arc::downgrade(&local.erased()));

@@ -1,0 +1,45 @@
+//! The services that a node is to start, as its file says.
+//!
+//! Invariant: plain values. What kinds there are, and what they are configured with, is known to the node alone.
+
+mod read;
+
+use std::fmt;
+
+use super::labels::Labels;
+use super::place::Place;
+
+pub(super) use read::{FIELDS, entry};
+
+/// A service that is to be started.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceEntry {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) instances: usize,
+    pub(crate) is_unique: bool,
+    pub(crate) labels: Labels,
+    /// What the kind reads.
+    pub(crate) config: toml::Table,
+    /// Where the entry stands, if it is a file's.
+    pub(crate) place: Option<Place>,
+}
+
+/// Where it stands does not count.
+impl PartialEq for ServiceEntry {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |entry: &Self| (entry.instances, entry.is_unique);
+        self.name == other.name
+            && self.kind == other.kind
+            && all(self) == all(other)
+            && self.labels == other.labels
+            && self.config == other.config
+    }
+}
+
+/// Values of a configuration may be secrets, and are not shown.
+impl fmt::Display for ServiceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ({})", self.name, self.kind, self.instances)
+    }
+}
