@@ -27,6 +27,8 @@ pub use plan::{Change, Effect};
 pub(crate) use plan::{adopt, changes};
 pub(crate) use read::{MAX_CLUSTER, PREFIX, Read, read};
 pub use secret::{Secret, SecretError};
+#[cfg(test)]
+pub(crate) use settings::CONNECTIONS;
 pub(crate) use settings::{Problem, Settings};
 
 /// What happens to a message for which the mailbox has no room: `#[service(overflow = "reject")]`. The default is

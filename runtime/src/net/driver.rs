@@ -12,6 +12,7 @@ mod socket;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -26,14 +27,14 @@ use crate::net::framing::{self, Frames, ReadError};
 use crate::net::gate::Place;
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
-use crate::port::{Inbox, Link, Released, Spawn};
+use crate::port::{Inbox, Link, NotJoined, Released, Spawn};
 use crate::proto::connection::Connection;
 use crate::proto::frame::{Refuse, RefuseReason};
 use crate::proto::outgoing::Outgoing;
 use crate::proto::settings::PeerIdentity;
 use crate::time;
 
-use ending::{LATE_RETIREMENT, RETIREMENT, Retirement};
+use ending::{Closing, LATE_RETIREMENT, RETIREMENT, Retirement};
 use socket::{Came, Io};
 
 /// The most bytes of long messages that are taken in before what waits is written, and that are read and written before others
@@ -80,14 +81,19 @@ pub(crate) struct Driver {
     /// What becomes the link when the peer is admitted: nothing of it is written before the handshake is done.
     candidate: Option<Arc<Link>>,
     dialled: Dialled,
-    address: String,
+    /// The other end's address.
+    at: SocketAddr,
+    /// The first connection to the peer, beside which this node has dialled this one.
+    first: Option<Arc<Link>>,
+    /// Whether it is a further connection to its peer.
+    is_extra: bool,
     orders: mpsc::Receiver<Order>,
     /// For the peers' task, which keeps it as long as the connection is the peer's.
     ordering: Option<mpsc::Sender<Order>>,
     admission: Option<oneshot::Receiver<Result<(), Refuse>>>,
     timer: Pin<Box<Sleep>>,
-    /// Once it was told to close: why, and when it does so whatever is left to write.
-    closing: Option<(String, Instant)>,
+    /// Once it was told to close.
+    closing: Option<Closing>,
     /// When the instances to which the peer has sent something were last looked at.
     swept: Instant,
     /// Once another connection took this one's place.
@@ -106,6 +112,8 @@ enum Wake {
     Order(Order),
     Admitted(Result<(), Refuse>),
     Timer,
+    /// Another connection of its group has ended.
+    GroupOver,
 }
 
 impl Driver {
@@ -130,7 +138,9 @@ impl Driver {
             link: None,
             candidate: None,
             dialled,
-            address: stream.peer.to_string(),
+            at: stream.peer,
+            first: None,
+            is_extra: false,
             orders,
             ordering: Some(ordering),
             admission: None,
@@ -146,6 +156,12 @@ impl Driver {
     /// With the place that the listener has given it.
     pub(crate) fn in_place(mut self, place: Place) -> Self {
         self.place = Some(place);
+        self
+    }
+
+    /// As a further connection to the peer whose first one this is.
+    pub(crate) fn beside(mut self, first: Arc<Link>) -> Self {
+        (self.first, self.is_extra) = (Some(first), true);
         self
     }
 
@@ -183,6 +199,7 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let writes = !self.out.is_empty();
         let link = self.link.as_ref();
+        let is_grouped = link.is_some_and(|link| link.group_size() > 1);
         let mut io = Io {
             frames: &mut self.frames,
             connection: &mut self.connection,
@@ -199,6 +216,7 @@ impl Driver {
             () = outgoing(link), if !writes => Wake::Outgoing,
             decision = admission(&mut self.admission), if self.admission.is_some() => Wake::Admitted(decision),
             () = self.timer.as_mut() => Wake::Timer,
+            () = group_over(link), if is_grouped => Wake::GroupOver,
         };
         self.reads_first = !matches!(wake, Wake::Read(_));
         self.moved += match &wake {
@@ -234,6 +252,7 @@ impl Driver {
                 self.retire(now);
             }
             Wake::Admitted(decision) => self.connection.admit(now, decision),
+            Wake::GroupOver => self.group_over(now),
             Wake::Timer => {
                 self.connection.handle_timeout(now);
                 self.retire(now);
@@ -250,10 +269,12 @@ impl Driver {
         }
         let link = self.new_link(&peer);
         let (decision, decided) = oneshot::channel();
-        let ticket = self.ticket(&link, peer.dial);
-        self.candidate = Some(link);
+        self.candidate = Some(Arc::clone(&link));
         self.admission = Some(decided);
-        if let Some(ticket) = ticket {
+        if let Some(extra) = peer.extra {
+            self.is_extra = true;
+            self.news(News::Join { link, extra, decision }).await;
+        } else if let Some(ticket) = self.ticket(&link, &peer) {
             self.news(News::Admit(ticket, decision)).await;
         }
     }
@@ -264,9 +285,16 @@ impl Driver {
             return;
         }
         let link = self.new_link(peer);
-        let ticket = self.ticket(&link, peer.dial);
-        self.link = Some(link);
-        if let Some(ticket) = ticket {
+        self.link = Some(Arc::clone(&link));
+        if let (Some(first), Some(extra)) = (self.first.take(), &peer.extra) {
+            let is_same = first.peer() == link.peer();
+            let joined = if is_same { first.join(&link, extra) } else { Err(NotJoined::Other) };
+            match joined {
+                Ok(()) => {}
+                Err(error) => self.connection.handle_end(time::now(), Some(error.to_string())),
+            }
+            self.news(News::Joined(first)).await;
+        } else if let Some(ticket) = self.ticket(&link, peer) {
             self.news(News::Up(ticket)).await;
         }
     }
@@ -275,9 +303,10 @@ impl Driver {
         Link::new(peer, self.connection.limits(), Arc::clone(&self.surroundings.spawn))
     }
 
-    fn ticket(&mut self, link: &Arc<Link>, number: u64) -> Option<Ticket> {
+    fn ticket(&mut self, link: &Arc<Link>, peer: &PeerIdentity) -> Option<Ticket> {
         let orders = self.ordering.take()?;
-        Some(Ticket { link: Arc::clone(link), orders, dialled: self.dialled.clone(), number })
+        let (link, dialled, at) = (Arc::clone(link), self.dialled.clone(), self.at);
+        Some(Ticket { link, orders, dialled, number: peer.dial, at, challenge: peer.challenge })
     }
 
     async fn tell(&mut self, news: impl FnOnce(Arc<Link>) -> News) {
@@ -360,6 +389,13 @@ async fn back_of_the_queue() {
 async fn outgoing(link: Option<&Arc<Link>>) {
     match link {
         Some(link) => link.outgoing().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn group_over(link: Option<&Arc<Link>>) {
+    match link {
+        Some(link) => link.group_over().await,
         None => std::future::pending().await,
     }
 }

@@ -16,12 +16,14 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
+use crate::net::forming::Forming;
 use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::net::topology::Topology;
-use crate::port::{Link, Peer};
+use crate::port::{Link, NotJoined, Peer};
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Refuse, RefuseReason};
+use crate::proto::group::Extra;
 use crate::proto::survivor::{self, Admit, Existing};
 use crate::time;
 
@@ -49,6 +51,8 @@ pub(crate) struct Peers {
     replaced: BTreeMap<NodeId, Vec<Replaced>>,
     /// Whose connection has told its names.
     heard: BTreeSet<NodeId>,
+    /// Those in `up` whose further connections are being made.
+    forming: Forming,
     dials: Dials,
     /// Whom this node is configured to connect with.
     topology: Topology,
@@ -94,6 +98,7 @@ impl Peers {
             retired: Vec::new(),
             replaced: BTreeMap::new(),
             heard: BTreeSet::new(),
+            forming: Forming::default(),
             dials,
             topology: Topology::default(),
             configured,
@@ -108,7 +113,8 @@ impl Peers {
         self.configure().await;
         loop {
             self.dial_due();
-            let next = self.away.values().filter_map(|away| away.until).chain(self.dials.next()).min();
+            let overdue = self.away.values().filter_map(|away| away.until);
+            let next = overdue.chain(self.dials.next()).chain(self.forming.next()).min();
             tokio::select! {
                 biased;
                 () = changed(&mut self.configured) => self.configure().await,
@@ -116,7 +122,10 @@ impl Peers {
                     Some(news) => self.handle(news).await,
                     None => return,
                 },
-                () = time::sleep_until_some(next) => self.forget_overdue().await,
+                () = time::sleep_until_some(next) => {
+                    self.forget_overdue().await;
+                    self.begin_overdue();
+                }
             }
         }
     }
@@ -124,6 +133,15 @@ impl Peers {
     async fn handle(&mut self, news: News) {
         match news {
             News::Admit(ticket, decision) => self.admit(ticket, decision).await,
+            News::Join { link, extra, decision } => self.join(&link, &extra, decision),
+            News::Joined(first) => {
+                self.open += 1;
+                self.begin_whole(&first);
+            }
+            News::ExtraDown => {
+                self.open = self.open.saturating_sub(1);
+                self.finish_closing();
+            }
             News::Up(ticket) => self.dialled(ticket).await,
             News::Down { link, dialled, address, reason } => {
                 self.down(link, &dialled, address, &reason).await;
@@ -223,6 +241,52 @@ impl Peers {
         self.install(ticket).await;
     }
 
+    /// Decides about a further connection that a peer made.
+    fn join(&mut self, link: &Arc<Link>, extra: &Extra, decision: oneshot::Sender<Result<(), Refuse>>) {
+        self.open += 1; // also if it is refused: its end will be told
+        let first = self.up.get(&link.peer().node).filter(|up| up.dialled == Dialled::ByPeer);
+        let first = first.map(|up| Arc::clone(&up.link)).filter(|first| first.peer() == link.peer());
+        let joined = match &first {
+            _ if self.is_closing => Err(NotJoined::Over),
+            Some(first) => first.join(link, extra),
+            None => Err(NotJoined::Other),
+        };
+        let joined = joined.map_err(|error| Refuse::new(RefuseReason::NoFirst, error.to_string()));
+        drop(decision.send(joined));
+        if let Some(first) = first {
+            self.begin_whole(&first);
+        }
+    }
+
+    /// Begins with a peer if all its connections stand.
+    fn begin_whole(&mut self, first: &Arc<Link>) {
+        if self.is_current(first) && first.is_whole() {
+            self.begin(&first.peer().node.clone());
+        }
+    }
+
+    /// Begins with those whose further connections could not be made in time.
+    fn begin_overdue(&mut self) {
+        for node in self.forming.overdue(time::now()) {
+            self.begin(&node);
+        }
+    }
+
+    /// Whoever waits for the peer goes on.
+    fn begin(&mut self, node: &NodeId) {
+        let Some(is_new) = self.forming.remove(node) else { return };
+        let Some(up) = self.up.get(node) else { return };
+        let wanted = up.link.group_size();
+        if !up.link.begin() {
+            tracing::warn!(node = %self.me, peer = %node, wanted, "further connections could not be made in time: one takes all");
+        }
+        let incarnation = up.link.peer().incarnation;
+        self.publish_table();
+        if is_new {
+            (self.publish)(Event::PeerUp { peer: node.clone(), incarnation });
+        }
+    }
+
     /// A connection that this node dialled stands. The peer has admitted it, by the rule that both sides compute.
     async fn dialled(&mut self, ticket: Ticket) {
         self.open += 1;
@@ -264,18 +328,21 @@ impl Peers {
     async fn install(&mut self, ticket: Ticket) {
         let peer = ticket.link.peer().clone();
         let mut is_new = true;
+        let was_unknown = self.forming.remove(&peer.node) == Some(true);
         if let Some(old) = self.up.remove(&peer.node) {
             let lived = old.link.peer().incarnation;
             if lived == peer.incarnation {
-                is_new = false;
+                is_new = was_unknown;
                 drop(old.orders.try_send(Order::Probe));
                 self.replace(&peer.node, &old);
             } else {
                 let reason = "a later life of the node took its place".to_owned();
-                old.link.close(&reason, None);
+                old.link.family().iter().for_each(|link| link.close(&reason, None));
                 drop(old.orders.try_send(Order::Close(reason.clone())));
                 self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
-                (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
+                if !was_unknown {
+                    (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
+                }
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
@@ -286,6 +353,14 @@ impl Peers {
         self.away.remove(&peer.node);
         self.heard.remove(&peer.node);
         let link = Arc::clone(&ticket.link);
+        if link.is_forming() {
+            // The cluster goes on over the first one, calls wait for the others.
+            self.forming.add(peer.node.clone(), is_new, time::now());
+            is_new = false;
+            if ticket.dialled != Dialled::ByPeer {
+                self.wiring.dial_extras(&ticket);
+            }
+        }
         self.up.insert(peer.node.clone(), ticket);
         self.publish_table();
         self.tell(PeerEvent::Up(link)).await;
@@ -323,6 +398,7 @@ impl Peers {
             let Peer { node, incarnation, listen } = link.peer().clone();
             self.up.remove(&node);
             self.heard.remove(&node);
+            let was_unknown = self.forming.remove(&node) == Some(true);
             self.let_go(&node);
             let stays_away = self.is_closing || self.topology.is_off(&node);
             let is_away = !stays_away && !matches!(reason, CloseReason::Goodbye(_));
@@ -336,7 +412,9 @@ impl Peers {
             }
             self.publish_table();
             self.tell(PeerEvent::Down { link, is_away }).await;
-            (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
+            if !was_unknown {
+                (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
+            }
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });
         }
@@ -442,8 +520,10 @@ impl Peers {
     }
 
     fn publish_table(&self) {
-        let up = self.up.iter().map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
-        self.table.publish(table::Peers { up, away: self.away.keys().cloned().collect() });
+        let ready = self.up.iter().filter(|(node, _)| !self.forming.has(node));
+        let up = ready.map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
+        let away = self.away.keys().chain(self.forming.nodes()).cloned().collect();
+        self.table.publish(table::Peers { up, away });
     }
 
     async fn tell(&self, event: PeerEvent) {

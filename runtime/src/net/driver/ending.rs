@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::Driver;
 use crate::event::StopReason;
 use crate::net::news::News;
-use crate::port::Link;
+use crate::port::{Link, Over};
 use crate::proto::connection::CloseReason;
 use crate::proto::outgoing::Outgoing;
 use crate::time;
@@ -24,6 +24,15 @@ pub(super) const RETIREMENT: Duration = Duration::from_millis(500);
 
 /// The same, as long as the peer may still use it because it does not know of the other one.
 pub(super) const LATE_RETIREMENT: Duration = Duration::from_secs(5);
+
+/// A connection that is to close.
+pub(super) struct Closing {
+    pub(super) reason: String,
+    /// When it does so whatever is left to write, or to read.
+    pub(super) deadline: Instant,
+    /// Whether it does so as soon as all is written; else the peer does.
+    pub(super) when_drained: bool,
+}
 
 /// How a connection whose place another one took comes to its end.
 pub(super) struct Retirement {
@@ -39,17 +48,45 @@ impl Driver {
         if self.link.is_none() {
             return self.connection.close(now, &reason);
         }
-        self.closing.get_or_insert((reason, now + LAST_WORDS));
-        self.timer.as_mut().reset((now + LAST_WORDS).into());
+        if let Some(link) = &self.link {
+            link.closes_when_drained();
+        }
+        let deadline = now + LAST_WORDS;
+        self.closing.get_or_insert(Closing { reason, deadline, when_drained: true });
+        self.timer.as_mut().reset(deadline.into());
+    }
+
+    /// Another connection of its group has ended, and so does this one.
+    pub(super) fn group_over(&mut self, now: Instant) {
+        match self.link.as_ref().and_then(|link| link.why_over()) {
+            // Without a goodbye: this node has not gone.
+            Some(Over::Lost(reason)) => {
+                self.connection
+                    .handle_end(now, Some(format!("another connection to the peer ended: {reason}")));
+            }
+            Some(Over::Closed(reason)) => self.connection.close(now, &reason),
+            // What the peer has said here before it went is read first.
+            Some(Over::Goodbye(reason)) => {
+                let deadline = now + LAST_WORDS;
+                self.closing.get_or_insert(Closing { reason, deadline, when_drained: false });
+                self.timer.as_mut().reset(deadline.into());
+            }
+            None => {}
+        }
     }
 
     pub(super) fn closes_now(&mut self) -> bool {
-        let (Some((reason, deadline)), Some(link)) = (&self.closing, &self.link) else { return false };
+        let (Some(closing), Some(link)) = (&self.closing, &self.link) else { return false };
         let now = time::now();
-        if now < *deadline && !(self.out.is_empty() && link.is_drained()) {
+        let is_drained = || closing.when_drained && self.out.is_empty() && link.is_drained();
+        if now < closing.deadline && !is_drained() {
             return false;
         }
-        self.connection.close(now, reason);
+        if closing.when_drained {
+            self.connection.close(now, &closing.reason);
+        } else {
+            self.connection.handle_end(now, Some(closing.reason.clone()));
+        }
         self.closing = None;
         true
     }
@@ -60,7 +97,7 @@ impl Driver {
         let Some(retirement) = self.retirement.as_mut().filter(|retirement| now >= retirement.look_at) else {
             return;
         };
-        let is_idle = self.link.as_ref().is_none_or(|link| link.is_unused());
+        let is_idle = self.link.as_ref().is_none_or(|link| link.is_family_unused());
         if is_idle && retirement.was_idle {
             return self.connection.close(now, "another connection took its place");
         }
@@ -73,7 +110,12 @@ impl Driver {
         // What is under way is written to its end where the goodbye follows it, and counts as sent.
         let is_written = !matches!(reason, CloseReason::Ended(_) | CloseReason::Silent(_));
         for link in self.link.iter().chain(&self.candidate) {
-            self.close_link(link, &text, (!is_written).then_some(&self.out));
+            let over = match &reason {
+                CloseReason::Goodbye(reason) => Over::Goodbye(reason.clone()),
+                CloseReason::Closed(reason) => Over::Closed(reason.clone()),
+                _ => Over::Lost(text.clone()),
+            };
+            self.close_link(link, &text, over, (!is_written).then_some(&self.out));
         }
         self.fill_control();
         if is_written {
@@ -85,18 +127,27 @@ impl Driver {
             };
             drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
         }
-        self.surroundings.ends.count(&self.address, &reason);
+        self.surroundings.ends.count(&self.at.to_string(), &reason);
         let link = self.link.take().or_else(|| self.candidate.take());
-        let (dialled, address) = (self.dialled.clone(), self.address.clone());
+        if self.is_extra {
+            if link.is_some() {
+                self.news(News::ExtraDown).await;
+            }
+            return;
+        }
+        let (dialled, address) = (self.dialled.clone(), self.at.to_string());
         self.news(News::Down { link, dialled, address, reason }).await;
     }
 
-    /// Ends the link, and lets the instances here forget who watched them over it.
-    fn close_link(&self, link: &Arc<Link>, reason: &str, unsent: Option<&Outgoing>) {
+    /// Ends the link, and its group with it. When the last of that has ended, the instances here forget who watched them over
+    /// it, and who watches from here is told: another connection may have brought what was said before.
+    fn close_link(&self, link: &Arc<Link>, reason: &str, over: Over, unsent: Option<&Outgoing>) {
         link.close(reason, unsent);
-        for watch in link.end_watches(reason) {
-            let reason = watch.linked.map(|_| StopReason::NodeDown(reason.to_owned()));
-            self.surroundings.inbox.unwatch(link, watch, reason);
+        for link in link.end_group(over) {
+            for watch in link.end_watches(reason) {
+                let reason = watch.linked.map(|_| StopReason::NodeDown(reason.to_owned()));
+                self.surroundings.inbox.unwatch(&link, watch, reason);
+            }
         }
     }
 }
@@ -104,7 +155,8 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         for link in self.link.iter().chain(&self.candidate) {
-            self.close_link(link, "the node was cut off", Some(&self.out));
+            let reason = "the node was cut off";
+            self.close_link(link, reason, Over::Lost(reason.to_owned()), Some(&self.out));
         }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Invariant: it only *tries* a mailbox, and waits for nobody but the peers' task.
 
+use std::sync::Arc;
+
 use super::Driver;
 use crate::error::CallError;
 use crate::event::StopReason;
 use crate::net::news::News;
-use crate::port::Intake;
+use crate::port::{Intake, Link};
 use crate::proto::connection::{CloseReason, Event};
+use crate::proto::fence::{TooMany, Word};
 use crate::proto::frame::Request;
 use crate::proto::inbound::Insert;
 use crate::proto::watch::Watch;
@@ -84,6 +87,14 @@ impl Driver {
                         link.pieces_taken(bytes, time::now());
                     }
                 }
+                Event::Fence { number } => {
+                    let told = self.link.as_ref().map(|link| link.fence(number));
+                    self.word(told).await;
+                }
+                Event::Behind { number, fences, word } => {
+                    let told = self.link.as_ref().map(|link| link.behind(number, fences, word));
+                    self.word(told).await;
+                }
                 Event::Admit(peer) => self.ask_for_admission(peer).await,
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
@@ -96,6 +107,18 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// What the peer has said behind all else, once that has come on each of its connections.
+    async fn word(&mut self, told: Option<Result<Option<(Arc<Link>, Word)>, TooMany>>) {
+        match told.unwrap_or(Ok(None)) {
+            Ok(None) => {}
+            Ok(Some((link, Word::Down { id, reason }))) => link.watched_ended(id, reason),
+            Ok(Some((link, Word::NamesSynced { token }))) => {
+                self.news(News::NamesSynced(link, token)).await;
+            }
+            Err(TooMany) => self.connection.close(time::now(), "too much waits for fences that do not come"),
+        }
     }
 
     fn request(&mut self, request: Request) {
