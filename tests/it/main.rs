@@ -34,6 +34,7 @@ mod remote;
 mod rerouting;
 mod revisions;
 mod security;
+mod several;
 mod streaming;
 mod stuck;
 mod supervision;
