@@ -334,3 +334,6 @@ impl From<Word> for Frame {
 
 /// How many answers to `NamesSync` may wait for their fences besides the ends of what is watched from here.
 const SYNCS: usize = 1024;
+
+#[cfg(test)]
+mod tests;
