@@ -41,7 +41,7 @@ use watches::Watches;
 
 pub(crate) use accounts::Place;
 pub(crate) use driving::Released;
-pub(crate) use group::{NotJoined, Over};
+pub(crate) use group::{NotJoined, Over, Said};
 pub(crate) use streams::{Items, Next, Source, Unread, give};
 pub(crate) use watches::{WatchId, Watcher};
 

@@ -55,7 +55,7 @@ struct State {
     phase: Phase,
     /// By their numbers. The first one is there from the beginning.
     links: BTreeMap<u8, Weak<Link>>,
-    fences: Fences<(Arc<Link>, Word)>,
+    fences: Fences<Said>,
     /// Why it is over, once it is.
     over: Option<Over>,
     /// How many have not ended.
@@ -95,6 +95,9 @@ pub(crate) enum NotJoined {
     #[error("the first connection is about to end")]
     Over,
 }
+
+/// What the peer has said, and over which connection.
+pub(crate) type Said = (Arc<Link>, Word);
 
 impl Group {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -230,7 +233,9 @@ impl Link {
             return self.put_behind(&word.into());
         }
         let number = group.last_fence.fetch_add(1, Ordering::Relaxed) + 1;
-        others.iter().for_each(|link| link.put_behind(&Frame::Fence { number }));
+        for link in &others {
+            link.put_behind(&Frame::Fence { number });
+        }
         let fences = u8::try_from(others.len()).unwrap_or(u8::MAX);
         self.put_behind(&Frame::Behind { number, fences, word });
     }
@@ -239,7 +244,7 @@ impl Link {
     ///
     /// # Errors
     /// The peer has more of them open than it may.
-    pub(crate) fn fence(&self, number: u64) -> Result<Option<(Arc<Self>, Word)>, TooMany> {
+    pub(crate) fn fence(&self, number: u64) -> Result<Option<Said>, TooMany> {
         self.seat.group().map_or(Ok(None), |group| group.state().fences.fence(number))
     }
 
@@ -252,7 +257,7 @@ impl Link {
         number: u64,
         fences: u8,
         word: Word,
-    ) -> Result<Option<(Arc<Self>, Word)>, TooMany> {
+    ) -> Result<Option<Said>, TooMany> {
         let word = (Arc::clone(self), word);
         let Some(group) = self.seat.group() else { return Ok(Some(word)) };
         group.state().fences.word(number, fences, word)

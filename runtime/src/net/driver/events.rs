@@ -2,13 +2,11 @@
 //!
 //! Invariant: it only *tries* a mailbox, and waits for nobody but the peers' task.
 
-use std::sync::Arc;
-
 use super::Driver;
 use crate::error::CallError;
 use crate::event::StopReason;
 use crate::net::news::News;
-use crate::port::{Intake, Link};
+use crate::port::{Intake, Said};
 use crate::proto::connection::{CloseReason, Event};
 use crate::proto::fence::{TooMany, Word};
 use crate::proto::frame::Request;
@@ -110,7 +108,7 @@ impl Driver {
     }
 
     /// What the peer has said behind all else, once that has come on each of its connections.
-    async fn word(&mut self, told: Option<Result<Option<(Arc<Link>, Word)>, TooMany>>) {
+    async fn word(&mut self, told: Option<Result<Option<Said>, TooMany>>) {
         match told.unwrap_or(Ok(None)) {
             Ok(None) => {}
             Ok(Some((link, Word::Down { id, reason }))) => link.watched_ended(id, reason),
