@@ -5,6 +5,8 @@
 //!
 //! Invariant: it waits for nothing but news and its timer, and for the cluster to take what it tells.
 
+mod joining;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,10 +22,9 @@ use crate::net::forming::Forming;
 use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::net::topology::Topology;
-use crate::port::{Link, NotJoined, Peer};
+use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Refuse, RefuseReason};
-use crate::proto::group::Extra;
 use crate::proto::survivor::{self, Admit, Existing};
 use crate::time;
 
@@ -239,52 +240,6 @@ impl Peers {
         self.open += 1;
         drop(decision.send(Ok(())));
         self.install(ticket).await;
-    }
-
-    /// Decides about a further connection that a peer made.
-    fn join(&mut self, link: &Arc<Link>, extra: &Extra, decision: oneshot::Sender<Result<(), Refuse>>) {
-        self.open += 1; // also if it is refused: its end will be told
-        let first = self.up.get(&link.peer().node).filter(|up| up.dialled == Dialled::ByPeer);
-        let first = first.map(|up| Arc::clone(&up.link)).filter(|first| first.peer() == link.peer());
-        let joined = match &first {
-            _ if self.is_closing => Err(NotJoined::Over),
-            Some(first) => first.join(link, extra),
-            None => Err(NotJoined::Other),
-        };
-        let joined = joined.map_err(|error| Refuse::new(RefuseReason::NoFirst, error.to_string()));
-        drop(decision.send(joined));
-        if let Some(first) = first {
-            self.begin_whole(&first);
-        }
-    }
-
-    /// Begins with a peer if all its connections stand.
-    fn begin_whole(&mut self, first: &Arc<Link>) {
-        if self.is_current(first) && first.is_whole() {
-            self.begin(&first.peer().node.clone());
-        }
-    }
-
-    /// Begins with those whose further connections could not be made in time.
-    fn begin_overdue(&mut self) {
-        for node in self.forming.overdue(time::now()) {
-            self.begin(&node);
-        }
-    }
-
-    /// Whoever waits for the peer goes on.
-    fn begin(&mut self, node: &NodeId) {
-        let Some(is_new) = self.forming.remove(node) else { return };
-        let Some(up) = self.up.get(node) else { return };
-        let wanted = up.link.group_size();
-        if !up.link.begin() {
-            tracing::warn!(node = %self.me, peer = %node, wanted, "further connections could not be made in time: one takes all");
-        }
-        let incarnation = up.link.peer().incarnation;
-        self.publish_table();
-        if is_new {
-            (self.publish)(Event::PeerUp { peer: node.clone(), incarnation });
-        }
     }
 
     /// A connection that this node dialled stands. The peer has admitted it, by the rule that both sides compute.
