@@ -1,4 +1,5 @@
-//! Several connections to one peer: what is promised holds over all of them together.
+//! Several connections to one peer: what is promised holds over all of them together. Every test of a `Cluster` runs with four if
+//! `SKYHOLD_TESTING_CONNECTIONS` is 4.
 
 mod hostile;
 mod relay;

@@ -3,9 +3,11 @@
 //! Invariant: values and decisions only; the peers' task begins a group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::NodeId;
+use crate::port::Link;
 
 /// How long calls to a peer wait for its further connections. After that the first one takes all, for as long as it stands.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,28 +18,35 @@ pub(super) struct Forming {
 }
 
 #[derive(Debug)]
-struct Waits {
+pub(super) struct Waits {
     until: Instant,
     /// Whether nobody outside knows yet that the peer is there.
-    is_new: bool,
+    pub(super) is_new: bool,
+    /// What calls go over until then: the connection whose place the new one takes, if there was one.
+    pub(super) standing: Option<Arc<Link>>,
 }
 
 impl Forming {
-    pub(super) fn add(&mut self, node: NodeId, is_new: bool, now: Instant) {
-        self.nodes.insert(node, Waits { until: now + PATIENCE, is_new });
+    pub(super) fn add(&mut self, node: NodeId, is_new: bool, standing: Option<Arc<Link>>, now: Instant) {
+        self.nodes.insert(node, Waits { until: now + PATIENCE, is_new, standing });
     }
 
-    /// Gives whether the peer was new, if it was here.
-    pub(super) fn remove(&mut self, node: &NodeId) -> Option<bool> {
-        self.nodes.remove(node).map(|waits| waits.is_new)
+    pub(super) fn remove(&mut self, node: &NodeId) -> Option<Waits> {
+        self.nodes.remove(node)
     }
 
     pub(super) fn has(&self, node: &NodeId) -> bool {
         self.nodes.contains_key(node)
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
-        self.nodes.keys()
+    /// Those to which calls go over what stands meanwhile.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&NodeId, &Arc<Link>)> {
+        self.nodes.iter().filter_map(|(node, waits)| Some((node, waits.standing.as_ref()?)))
+    }
+
+    /// Those for which calls wait.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.iter().filter(|(_, waits)| waits.standing.is_none()).map(|(node, _)| node)
     }
 
     /// When the patience with one of them ends next.

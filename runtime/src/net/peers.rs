@@ -283,11 +283,14 @@ impl Peers {
     async fn install(&mut self, ticket: Ticket) {
         let peer = ticket.link.peer().clone();
         let mut is_new = true;
-        let was_unknown = self.forming.remove(&peer.node) == Some(true);
+        let formed = self.forming.remove(&peer.node);
+        let was_unknown = formed.as_ref().is_some_and(|waits| waits.is_new);
+        let mut standing = None;
         if let Some(old) = self.up.remove(&peer.node) {
             let lived = old.link.peer().incarnation;
             if lived == peer.incarnation {
                 is_new = was_unknown;
+                standing = formed.map_or_else(|| Some(Arc::clone(&old.link)), |waits| waits.standing);
                 drop(old.orders.try_send(Order::Probe));
                 self.replace(&peer.node, &old);
             } else {
@@ -310,7 +313,7 @@ impl Peers {
         let link = Arc::clone(&ticket.link);
         if link.is_forming() {
             // The cluster goes on over the first one, calls wait for the others.
-            self.forming.add(peer.node.clone(), is_new, time::now());
+            self.forming.add(peer.node.clone(), is_new, standing, time::now());
             is_new = false;
             if ticket.dialled != Dialled::ByPeer {
                 self.wiring.dial_extras(&ticket);
@@ -353,7 +356,7 @@ impl Peers {
             let Peer { node, incarnation, listen } = link.peer().clone();
             self.up.remove(&node);
             self.heard.remove(&node);
-            let was_unknown = self.forming.remove(&node) == Some(true);
+            let was_unknown = self.forming.remove(&node).is_some_and(|waits| waits.is_new);
             self.let_go(&node);
             let stays_away = self.is_closing || self.topology.is_off(&node);
             let is_away = !stays_away && !matches!(reason, CloseReason::Goodbye(_));
@@ -476,8 +479,9 @@ impl Peers {
 
     fn publish_table(&self) {
         let ready = self.up.iter().filter(|(node, _)| !self.forming.has(node));
-        let up = ready.map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
-        let away = self.away.keys().chain(self.forming.nodes()).cloned().collect();
+        let ready = ready.map(|(node, ticket)| (node, &ticket.link)).chain(self.forming.standing());
+        let up = ready.map(|(node, link)| (node.clone(), Arc::clone(link))).collect();
+        let away = self.away.keys().chain(self.forming.awaited()).cloned().collect();
         self.table.publish(table::Peers { up, away });
     }
 

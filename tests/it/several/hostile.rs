@@ -104,6 +104,24 @@ async fn with_a_further_connection_the_first_one_ends() {
 }
 
 #[tokio::test]
+async fn a_peer_that_connects_anew_is_there_while_its_further_connections_are_made() {
+    let node = node().await;
+    let mut old = Vec::new();
+    let mut one = Raw::connect(&node).await;
+    let nonce = one.greet(&first()).await;
+    for number in 1..4 {
+        let mut raw = Raw::connect(&node).await;
+        raw.greet(&extra(number, nonce)).await;
+        old.push(raw);
+    }
+    has_peers(&node, 1).await;
+    let mut anew = Raw::connect(&node).await;
+    anew.greet(&Hello { nonce: [8; 32], ..first() }).await;
+    anew.is_served().await;
+    assert_eq!(node.peers().len(), 1);
+}
+
+#[tokio::test]
 async fn fences_where_one_connection_was_agreed_on_end_the_connection() {
     let node = node().await;
     let mut raw = Raw::join(&node, &Hello { features: feature::ALL, ..Hello::default() }).await;

@@ -55,7 +55,7 @@ impl Peers {
 
     /// Whoever waits for the peer goes on.
     fn begin(&mut self, node: &NodeId) {
-        let Some(is_new) = self.forming.remove(node) else { return };
+        let Some(waits) = self.forming.remove(node) else { return };
         let Some(up) = self.up.get(node) else { return };
         let wanted = up.link.group_size();
         if !up.link.begin() {
@@ -63,7 +63,7 @@ impl Peers {
         }
         let incarnation = up.link.peer().incarnation;
         self.publish_table();
-        if is_new {
+        if waits.is_new {
             (self.publish)(Event::PeerUp { peer: node.clone(), incarnation });
         }
     }
