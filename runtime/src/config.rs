@@ -36,6 +36,8 @@ pub(crate) use routes::{Decision, To};
 pub use routes::{Route, RouteRequest, Router, Routes, RoutesError, Routing, Subset};
 pub use secret::{Secret, SecretError};
 pub(crate) use services::ServiceEntry;
+#[cfg(test)]
+pub(crate) use settings::CONNECTIONS;
 pub(crate) use settings::{Problem, Settings};
 
 /// What happens to a message for which the mailbox has no room: `#[service(overflow = "reject")]`. The default is

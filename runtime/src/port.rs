@@ -1,5 +1,5 @@
 //! The vocabulary between services and sockets: a [`Link`] is one established connection as both sides of this process
-//! see it. Services encode into it and wait on it; its driver writes out what they encoded and hands in what arrived.
+//! see it, by itself or in a group of several to one peer. Services encode into it and wait on it; its driver writes out what they encoded and hands in what arrived.
 //!
 //! Invariant: no socket and no service here, and nobody waits while holding a lock.
 
@@ -7,6 +7,7 @@ mod accounts;
 mod answering;
 mod calling;
 mod driving;
+mod group;
 mod streams;
 mod watches;
 
@@ -34,11 +35,13 @@ use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
+use group::Seat;
 use streams::{Numbers, Streams};
 use watches::Watches;
 
 pub(crate) use accounts::Place;
 pub(crate) use driving::Released;
+pub(crate) use group::{NotJoined, Over, Said};
 pub(crate) use streams::{Items, Next, Source, Unread, give};
 pub(crate) use watches::{WatchId, Watcher};
 
@@ -165,6 +168,8 @@ pub(crate) struct Link {
     has_streams: bool,
     has_gossip: bool,
     limits: Limits,
+    /// Among the connections to this peer, if there are several.
+    seat: Seat,
     /// Itself, for what it makes tasks of.
     me: Weak<Self>,
     spawn: Spawn,
@@ -252,6 +257,7 @@ impl Link {
             has_streams,
             has_gossip: peer.features & GOSSIP != 0,
             limits,
+            seat: Seat::first(peer, limits.watches, me),
             me: Weak::clone(me),
             spawn,
             stream_numbers: numbers,
@@ -274,8 +280,10 @@ impl Link {
 
     /// Another connection took this one's place, and the peer may know it.
     pub(crate) fn replaced(&self, is_known: bool) {
-        self.is_replaced.store(true, Ordering::Release);
-        self.is_retired.fetch_or(is_known, Ordering::AcqRel);
+        for link in self.family() {
+            link.is_replaced.store(true, Ordering::Release);
+            link.is_retired.fetch_or(is_known, Ordering::AcqRel);
+        }
     }
 
     /// Whether a handle that has used it goes on doing so: another connection is taken up when nothing is under way on this one,

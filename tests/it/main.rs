@@ -38,6 +38,7 @@ mod rerouting;
 mod revisions;
 mod routes;
 mod security;
+mod several;
 mod streaming;
 mod stuck;
 mod supervision;

@@ -34,6 +34,8 @@ pub(crate) mod kind {
     pub(crate) const UNWATCH: u8 = 0x19;
     pub(crate) const DOWN: u8 = 0x1A;
     pub(crate) const TAKEN: u8 = 0x1B;
+    pub(crate) const FENCE: u8 = 0x1C;
+    pub(crate) const BEHIND: u8 = 0x1D;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
     pub(crate) const STREAM_CREDIT: u8 = 0x28;
@@ -49,6 +51,8 @@ pub(crate) mod kind {
 pub(crate) mod feature {
     pub(crate) const FLOW: u64 = 1;
     pub(crate) const ALL: u64 = 3;
+    /// Four connections, where the other side wants so many.
+    pub(crate) const FOUR: u64 = 1 << 2 | 1 << 3;
 }
 
 /// The end of `future`, or a failed test.
@@ -186,6 +190,8 @@ pub(crate) struct Hello {
     pub(crate) nonce: [u8; 32],
     pub(crate) secret: Option<Vec<u8>>,
     pub(crate) features: u64,
+    /// What stands behind the known fields.
+    pub(crate) later: Vec<u8>,
 }
 
 impl Default for Hello {
@@ -199,6 +205,7 @@ impl Default for Hello {
             nonce: [7; 32],
             secret: None,
             features: 0,
+            later: Vec::new(),
         }
     }
 }
@@ -217,6 +224,7 @@ impl Hello {
             .u8(0)
             .u32(self.max_frame)
             .bytes(&self.nonce)
+            .bytes(&self.later)
             .frame(kind::HELLO)
     }
 
@@ -289,14 +297,16 @@ impl Raw {
         raw
     }
 
-    /// The whole handshake, as the dialler.
-    pub(crate) async fn greet(&mut self, hello: &Hello) {
+    /// The whole handshake, as the dialler. Gives the challenge's nonce.
+    pub(crate) async fn greet(&mut self, hello: &Hello) -> [u8; 32] {
         self.write(&hello.frame()).await;
         let challenge = self.expect(kind::CHALLENGE).await;
         let proof = hello.proof(&challenge);
         self.write(&proof).await;
         let welcome = self.expect(kind::WELCOME).await;
         hello.check_welcome(&challenge, &proof, &welcome);
+        let nonce = challenge.whole.last_chunk().expect("a challenge ends with its nonce");
+        *nonce
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {

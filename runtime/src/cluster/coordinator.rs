@@ -20,6 +20,7 @@ use crate::id::{InstanceId, NodeId};
 use crate::net::news::{News, PeerEvent};
 use crate::net::peers::Publish;
 use crate::port::{Link, Peer};
+use crate::proto::fence::Word;
 use crate::proto::frame::Frame;
 use crate::{random, time};
 
@@ -254,7 +255,7 @@ impl Coordinator {
             }
             PeerEvent::NamesSync(link, token) => {
                 // What came before it is published: see above. The answer goes behind what was routed by what was known before.
-                link.put_behind(&Frame::NamesSynced { token });
+                link.say_behind(Word::NamesSynced { token });
             }
             PeerEvent::NamesSynced(link, token) => self.withdrawals.synced(&link, token),
             PeerEvent::Gossip(link, bytes) => {

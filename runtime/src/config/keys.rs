@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
-pub(super) const KEYS: [Key; 36] = [
+pub(super) const KEYS: [Key; 37] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -21,6 +21,7 @@ pub(super) const KEYS: [Key; 36] = [
     key("transport.silence", NewConnections, Duration(|s| &mut s.silence)),
     key("transport.handshake_timeout", NewConnections, Duration(|s| &mut s.handshake_timeout)),
     key("transport.max_message", NewConnections, Size(|s| &mut s.max_message)),
+    key("transport.connections_per_peer", NewConnections, Count(|s| &mut s.connections_per_peer)),
     key("security.secret_file", NewConnections, Path(|s| &mut s.secret_file)),
     key("security.also_accept_file", NewConnections, Path(|s| &mut s.also_accept_file)),
     key("security.certificate", NewConnections, Path(|s| &mut s.certificate)),

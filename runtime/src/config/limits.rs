@@ -6,7 +6,8 @@
 ///
 /// What one peer can make a node hold is the sum of: [`unread`](Self::unread); for each instance whose mailbox is full, the
 /// [credit](Self::credit) and one message; [`max_message`](crate::NodeBuilder::max_message) for what is under way in
-/// pieces; for each stream its [credit](Self::stream_credit) and one item; and its open requests, watches, names and instances.
+/// pieces; for each stream its [credit](Self::stream_credit) and one item; and its open requests, watches, names and instances. With several
+/// [connections](crate::NodeBuilder::connections_per_peer) to it, each of them has all of that but the names and instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) connections: usize,

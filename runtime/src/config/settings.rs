@@ -16,6 +16,9 @@ use super::services::ServiceEntry;
 /// The smallest and the largest `max_message`.
 const MESSAGE_LIMITS: (usize, usize) = (64 * 1024, 64 * 1024 * 1024);
 
+/// How many connections to one peer there may be.
+pub(crate) const CONNECTIONS: [usize; 4] = [1, 2, 4, 8];
+
 /// A node's settings, but for what only code can give.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -27,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) silence: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_message: usize,
+    pub(crate) connections_per_peer: usize,
     pub(crate) secret_file: Option<PathBuf>,
     pub(crate) also_accept_file: Option<PathBuf>,
     pub(crate) certificate: Option<PathBuf>,
@@ -65,6 +69,7 @@ impl Settings {
             silence: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             max_message: 64 * 1024 * 1024,
+            connections_per_peer: 1,
             secret_file: None,
             also_accept_file: None,
             certificate: None,
@@ -108,6 +113,10 @@ impl Settings {
         if !(smallest..=largest).contains(&self.max_message) {
             let text = format!("is {} bytes; {smallest} to {largest} are possible", self.max_message);
             return problem("max_message", "transport.max_message", text);
+        }
+        if !CONNECTIONS.contains(&self.connections_per_peer) {
+            let text = format!("is {}; 1, 2, 4 or 8 is expected", self.connections_per_peer);
+            return problem("connections_per_peer", "transport.connections_per_peer", text);
         }
         if let Some(text) = self.labels.problem() {
             return problem("label", LABELS, text);

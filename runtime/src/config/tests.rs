@@ -30,6 +30,7 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("transport.silence", "\"1m 30s\"", "90s"),
         ("transport.handshake_timeout", "\"2s\"", "2s"),
         ("transport.max_message", "\"1 MiB\"", "1 MiB"),
+        ("transport.connections_per_peer", "4", "4"),
         ("security.secret_file", "\"cluster.key\"", "/etc/skyhold/cluster.key"),
         ("security.also_accept_file", "\"/old.key\"", "/old.key"),
         ("security.certificate", "\"a.pem\"", "/etc/skyhold/a.pem"),
@@ -307,6 +308,11 @@ fn values_that_do_not_go_together_are_refused_at_the_key_that_is_to_blame() {
         "transport.max_message = 1",
         "FILE:2: `transport.max_message` is 1 bytes; 65536 to 67108864 are possible\n\
          2 | transport.max_message = 1\n  |                         ^",
+    );
+    named(
+        "transport.connections_per_peer = 3",
+        "FILE:2: `transport.connections_per_peer` is 3; 1, 2, 4 or 8 is expected\n\
+         2 | transport.connections_per_peer = 3\n  |                                  ^",
     );
     named(
         "limits.credit_messages = 15",

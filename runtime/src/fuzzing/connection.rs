@@ -16,6 +16,7 @@ use crate::id::{Incarnation, InstanceId, MethodId, NodeId, StreamId};
 use crate::net::framing::{FrameDecoder, Next, ReadError};
 use crate::port::{self, Head, Items, Link, Released, ReplySlot, WatchId, Watcher};
 use crate::proto::connection::{CloseReason, Connection, ConnectionConfig, Event, MAX_TRANSMIT};
+use crate::proto::fence::TooMany;
 use crate::proto::frame::{Begun, Request, SMALLEST_LIMIT};
 use crate::proto::inbound::Insert;
 use crate::proto::inflow::MAX_GONE;
@@ -250,6 +251,14 @@ impl Scene {
                 Event::StreamEnd { stream, error } => link.stream_end(stream, error),
                 Event::StreamStop { stream } => link.stream_stop(stream),
                 Event::Taken { bytes } => link.pieces_taken(bytes, self.now),
+                Event::Fence { number } => match link.fence(number) {
+                    Ok(_) => {}
+                    Err(TooMany) => self.connection.close(self.now, "too many"),
+                },
+                Event::Behind { number, fences, word } => match link.behind(number, fences, word) {
+                    Ok(_) => {}
+                    Err(TooMany) => self.connection.close(self.now, "too many"),
+                },
                 Event::Closed(reason) => self.closed = Some(reason),
                 Event::Admit(_) | Event::Established(_) => panic!("it is established: {event:?}"),
                 Event::Names(_)

@@ -69,6 +69,8 @@ fn peer() -> PeerIdentity {
         features: FEATURES,
         max_frame: DEFAULT_MAX_FRAME,
         dial: 1,
+        challenge: [1; 32],
+        extra: None,
     }
 }
 

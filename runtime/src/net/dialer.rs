@@ -48,45 +48,53 @@ impl Wiring {
     }
 
     async fn connect(&self, address: &Arc<str>, number: u64) -> io::Result<()> {
-        let stream = match time::timeout(CONNECT_TIMEOUT, self.transport.connect(address)).await {
-            None => {
-                let text = format!("no answer within {CONNECT_TIMEOUT:?}");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-            }
-            Some(stream) => stream?,
-        };
+        let stream = self.reach(address).await?;
         let chance = random::nonce()?;
         let nonce = hello_nonce(number, chance);
         let (began, dialled) = (time::now(), Dialled::ByMe(Arc::clone(address)));
-        if let Some((stream, config)) = self.secured(stream, &dialled).await {
-            let connection = Connection::dial(config, nonce, began);
-            Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;
+        let from = stream.peer.to_string();
+        match self.secured(stream, &dialled).await {
+            Ok((stream, config)) => {
+                let connection = Connection::dial(config, nonce, began);
+                Driver::new(stream, connection, dialled, self.surroundings.clone()).run().await;
+            }
+            Err(reason) => self.insecure(dialled, from, reason).await,
         }
         Ok(())
     }
 
-    /// Makes the stream as secure as the node is now, and gives the settings of its connection. `None`: it came to nothing, and
-    /// the peers' task knows.
+    pub(super) async fn reach(&self, address: &str) -> io::Result<Stream> {
+        time::timeout(CONNECT_TIMEOUT, self.transport.connect(address)).await.unwrap_or_else(|| {
+            let text = format!("no answer within {CONNECT_TIMEOUT:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
+
+    /// Makes the stream as secure as the node is now, and gives the settings of its connection. An error is counted.
     pub(crate) async fn secured(
         &self,
         stream: Stream,
         dialled: &Dialled,
-    ) -> Option<(Stream, ConnectionConfig)> {
+    ) -> Result<(Stream, ConnectionConfig), CloseReason> {
         let address = stream.peer.to_string();
         let config = self.config.load_full();
         let secured = time::timeout(config.handshake_timeout, self.security.secured(stream, dialled));
         let reason = match secured.await {
             Some(Ok(stream)) => {
                 let (secret, certificate) = (self.security.secret(), stream.certificate.clone());
-                return Some((stream, ConnectionConfig { secret, certificate, ..(*config).clone() }));
+                return Ok((stream, ConnectionConfig { secret, certificate, ..(*config).clone() }));
             }
             Some(Err(error)) => CloseReason::Insecure(error.to_string()),
             None => CloseReason::HandshakeTimeout,
         };
         self.surroundings.ends.count(&address, &reason);
-        let down = News::Down { link: None, dialled: dialled.clone(), address, reason };
+        Err(reason)
+    }
+
+    /// Tells the peers' task that a stream could not be secured.
+    pub(crate) async fn insecure(&self, dialled: Dialled, address: String, reason: CloseReason) {
+        let down = News::Down { link: None, dialled, address, reason };
         drop(self.surroundings.news.send(down).await); // the node is gone: so is everybody who would know
-        None
     }
 }
 

@@ -5,55 +5,44 @@
 //!
 //! Invariant: it waits for the socket, for its timer and for the peers' task, and only *tries* a mailbox.
 
+mod ending;
+mod events;
+mod socket;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut};
-use futures_util::Stream as _;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::error::CallError;
-use crate::event::StopReason;
 use crate::net::ends::Ends;
-use crate::net::framing::{self, Frames, Next, ReadError};
+use crate::net::framing::{self, Frames, ReadError};
 use crate::net::gate::Place;
 use crate::net::io::Stream;
 use crate::net::news::{Dialled, News, Order, Ticket};
-use crate::port::{Inbox, Intake, Link, Released, Spawn};
-use crate::proto::connection::{CloseReason, Connection, Event};
-use crate::proto::frame::{Begun, Refuse, RefuseReason, Request};
-use crate::proto::inbound::Insert;
+use crate::port::{Inbox, Link, NotJoined, Released, Spawn};
+use crate::proto::connection::Connection;
+use crate::proto::frame::{Refuse, RefuseReason};
 use crate::proto::outgoing::Outgoing;
 use crate::proto::settings::PeerIdentity;
-use crate::proto::watch::Watch;
 use crate::time;
 
-/// The most frames that are taken in before what they caused is written.
-const BATCH: usize = 256;
+use ending::{Closing, LATE_RETIREMENT, RETIREMENT, Retirement};
+use socket::{Came, Io};
 
 /// The most bytes of long messages that are taken in before what waits is written, and that are read and written before others
 /// have their turn on this thread: a socket may take and give without end.
 const LONG_BATCH: usize = 64 * 1024;
 
-/// How long a closing connection may take to write what is left.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// How often the driver looks which instances have ended.
 const SWEEP: Duration = Duration::from_secs(10);
-
-/// How long a retired connection stays after its last request, for one that is still on the wire.
-const RETIREMENT: Duration = Duration::from_millis(500);
-
-/// The same, as long as the peer may still use it because it does not know of the other one.
-const LATE_RETIREMENT: Duration = Duration::from_secs(5);
 
 /// What a driver shares with the rest of its node.
 #[derive(Clone)]
@@ -92,14 +81,19 @@ pub(crate) struct Driver {
     /// What becomes the link when the peer is admitted: nothing of it is written before the handshake is done.
     candidate: Option<Arc<Link>>,
     dialled: Dialled,
-    address: String,
+    /// The other end's address.
+    at: SocketAddr,
+    /// The first connection to the peer, beside which this node has dialled this one.
+    first: Option<Arc<Link>>,
+    /// Whether it is a further connection to its peer.
+    is_extra: bool,
     orders: mpsc::Receiver<Order>,
     /// For the peers' task, which keeps it as long as the connection is the peer's.
     ordering: Option<mpsc::Sender<Order>>,
     admission: Option<oneshot::Receiver<Result<(), Refuse>>>,
     timer: Pin<Box<Sleep>>,
-    /// Once it was told to close: why, and when it does so whatever is left to write.
-    closing: Option<(String, Instant)>,
+    /// Once it was told to close.
+    closing: Option<Closing>,
     /// When the instances to which the peer has sent something were last looked at.
     swept: Instant,
     /// Once another connection took this one's place.
@@ -107,14 +101,6 @@ pub(crate) struct Driver {
     /// Held until the end, where a peer has dialled.
     place: Option<Place>,
     surroundings: Surroundings,
-}
-
-/// How a connection whose place another one took comes to its end.
-struct Retirement {
-    /// Between two looks at whether anything is under way. After two at which nothing was it closes.
-    pause: Duration,
-    look_at: Instant,
-    was_idle: bool,
 }
 
 /// What woke the driver.
@@ -126,6 +112,8 @@ enum Wake {
     Order(Order),
     Admitted(Result<(), Refuse>),
     Timer,
+    /// Another connection of its group has ended.
+    GroupOver,
 }
 
 impl Driver {
@@ -150,7 +138,9 @@ impl Driver {
             link: None,
             candidate: None,
             dialled,
-            address: stream.peer.to_string(),
+            at: stream.peer,
+            first: None,
+            is_extra: false,
             orders,
             ordering: Some(ordering),
             admission: None,
@@ -166,6 +156,12 @@ impl Driver {
     /// With the place that the listener has given it.
     pub(crate) fn in_place(mut self, place: Place) -> Self {
         self.place = Some(place);
+        self
+    }
+
+    /// As a further connection to the peer whose first one this is.
+    pub(crate) fn beside(mut self, first: Arc<Link>) -> Self {
+        (self.first, self.is_extra) = (Some(first), true);
         self
     }
 
@@ -203,6 +199,7 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let writes = !self.out.is_empty();
         let link = self.link.as_ref();
+        let is_grouped = link.is_some_and(|link| link.group_size() > 1);
         let mut io = Io {
             frames: &mut self.frames,
             connection: &mut self.connection,
@@ -219,6 +216,7 @@ impl Driver {
             () = outgoing(link), if !writes => Wake::Outgoing,
             decision = admission(&mut self.admission), if self.admission.is_some() => Wake::Admitted(decision),
             () = self.timer.as_mut() => Wake::Timer,
+            () = group_over(link), if is_grouped => Wake::GroupOver,
         };
         self.reads_first = !matches!(wake, Wake::Read(_));
         self.moved += match &wake {
@@ -254,137 +252,12 @@ impl Driver {
                 self.retire(now);
             }
             Wake::Admitted(decision) => self.connection.admit(now, decision),
+            Wake::GroupOver => self.group_over(now),
             Wake::Timer => {
                 self.connection.handle_timeout(now);
                 self.retire(now);
                 self.sweep(now);
             }
-        }
-    }
-
-    /// Hands on what the protocol has to tell; gives the reason when it is over.
-    async fn handle_events(&mut self) -> Option<CloseReason> {
-        while let Some(event) = self.connection.poll_event() {
-            match event {
-                Event::Request(request) => self.request(request),
-                Event::Reply { id, payload } => {
-                    if let Some(link) = &self.link {
-                        link.answered(id, Ok(payload));
-                    }
-                }
-                Event::Failure { id, error } => {
-                    if let Some(link) = &self.link {
-                        link.answered(id, Err(error));
-                    }
-                }
-                Event::Cancel { id } => {
-                    if let Some(link) = &self.link {
-                        link.cancel_inbound(id);
-                    }
-                }
-                Event::Watch(watch) => self.watch(watch),
-                Event::Unwatch { id, reason } => self.unwatch(id, reason),
-                Event::Down { id, reason } => {
-                    if let Some(link) = &self.link {
-                        link.watched_ended(id, reason);
-                    }
-                }
-                Event::Window(window) => {
-                    if let Some(link) = &self.link {
-                        link.set_window(window);
-                    }
-                }
-                Event::Credit { instance, totals } => {
-                    if let Some(link) = &self.link {
-                        link.grant(instance, totals);
-                    }
-                }
-                Event::Gone { instance } => {
-                    if let Some(link) = &self.link {
-                        link.gone(instance);
-                    }
-                }
-                Event::StreamCredit { stream, totals } => {
-                    if let Some(link) = &self.link {
-                        link.stream_credit(stream, totals);
-                    }
-                }
-                Event::StreamItem { stream, payload } => {
-                    if let Some(link) = &self.link
-                        && !link.stream_item(stream, payload)
-                    {
-                        let text = format!("an item of stream {stream} beyond its credit");
-                        self.connection.close(time::now(), &text);
-                    }
-                }
-                Event::StreamEnd { stream, error } => {
-                    if let Some(link) = &self.link {
-                        link.stream_end(stream, error);
-                    }
-                }
-                Event::StreamStop { stream } => {
-                    if let Some(link) = &self.link {
-                        link.stream_stop(stream);
-                    }
-                }
-                Event::Taken { bytes } => {
-                    if let Some(link) = &self.link {
-                        link.pieces_taken(bytes, time::now());
-                    }
-                }
-                Event::Admit(peer) => self.ask_for_admission(peer).await,
-                Event::Established(peer) => self.establish(&peer).await,
-                Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
-                Event::Described(all) => self.tell(|link| News::Described(link, all)).await,
-                Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
-                Event::Gossip { bytes } => self.tell(|link| News::Gossip(link, bytes)).await,
-                Event::NamesSync { token } => self.tell(|link| News::NamesSync(link, token)).await,
-                Event::NamesSynced { token } => self.tell(|link| News::NamesSynced(link, token)).await,
-                Event::Goodbye { .. } => {}
-                Event::Closed(reason) => return Some(reason),
-            }
-        }
-        None
-    }
-
-    fn request(&mut self, request: Request) {
-        let Some(link) = &self.link else { return };
-        let (id, instance, bytes) = (request.head.id, request.head.instance, request.payload.len());
-        let is_counted = !request.head.is_ahead;
-        let begun = if request.head.wants_reply { link.begin_inbound(id, instance) } else { Insert::New };
-        let intake = match begun {
-            Insert::New => self.surroundings.inbox.request(link, request),
-            Insert::Duplicate => {
-                return self.connection.close(time::now(), &format!("request {id} was sent twice"));
-            }
-            Insert::Full => {
-                let detail = "as many requests of this connection are under way as may be";
-                link.refuse(id, instance, &CallError::Overloaded(detail.into()));
-                Intake::Done
-            }
-        };
-        match intake {
-            Intake::Done if is_counted => self.connection.consumed(instance, bytes),
-            Intake::Done | Intake::Waits => {}
-            Intake::Gone => self.connection.gone(instance),
-        }
-    }
-
-    fn watch(&mut self, watch: Watch) {
-        let Some(link) = &self.link else { return };
-        match link.begin_watch(watch) {
-            Insert::New => self.surroundings.inbox.watch(link, watch),
-            Insert::Duplicate => {
-                self.connection.close(time::now(), &format!("watch {} was sent twice", watch.id));
-            }
-            Insert::Full => link.refuse_watch(watch.id),
-        }
-    }
-
-    fn unwatch(&mut self, id: u64, reason: Option<StopReason>) {
-        let Some(link) = &self.link else { return };
-        if let Some(watch) = link.end_watch(id) {
-            self.surroundings.inbox.unwatch(link, watch, reason.filter(|_| watch.linked.is_some()));
         }
     }
 
@@ -396,10 +269,12 @@ impl Driver {
         }
         let link = self.new_link(&peer);
         let (decision, decided) = oneshot::channel();
-        let ticket = self.ticket(&link, peer.dial);
-        self.candidate = Some(link);
+        self.candidate = Some(Arc::clone(&link));
         self.admission = Some(decided);
-        if let Some(ticket) = ticket {
+        if let Some(extra) = peer.extra {
+            self.is_extra = true;
+            self.news(News::Join { link, extra, decision }).await;
+        } else if let Some(ticket) = self.ticket(&link, &peer) {
             self.news(News::Admit(ticket, decision)).await;
         }
     }
@@ -410,9 +285,16 @@ impl Driver {
             return;
         }
         let link = self.new_link(peer);
-        let ticket = self.ticket(&link, peer.dial);
-        self.link = Some(link);
-        if let Some(ticket) = ticket {
+        self.link = Some(Arc::clone(&link));
+        if let (Some(first), Some(extra)) = (self.first.take(), &peer.extra) {
+            let is_same = first.peer() == link.peer();
+            let joined = if is_same { first.join(&link, extra) } else { Err(NotJoined::Other) };
+            match joined {
+                Ok(()) => {}
+                Err(error) => self.connection.handle_end(time::now(), Some(error.to_string())),
+            }
+            self.news(News::Joined(first)).await;
+        } else if let Some(ticket) = self.ticket(&link, peer) {
             self.news(News::Up(ticket)).await;
         }
     }
@@ -421,9 +303,10 @@ impl Driver {
         Link::new(peer, self.connection.limits(), Arc::clone(&self.surroundings.spawn))
     }
 
-    fn ticket(&mut self, link: &Arc<Link>, number: u64) -> Option<Ticket> {
+    fn ticket(&mut self, link: &Arc<Link>, peer: &PeerIdentity) -> Option<Ticket> {
         let orders = self.ordering.take()?;
-        Some(Ticket { link: Arc::clone(link), orders, dialled: self.dialled.clone(), number })
+        let (link, dialled, at) = (Arc::clone(link), self.dialled.clone(), self.at);
+        Some(Ticket { link, orders, dialled, number: peer.dial, at, challenge: peer.challenge })
     }
 
     async fn tell(&mut self, news: impl FnOnce(Arc<Link>) -> News) {
@@ -462,26 +345,6 @@ impl Driver {
         }
     }
 
-    /// Closes when all that waits was written, or after a while.
-    fn close(&mut self, now: Instant, reason: String) {
-        if self.link.is_none() {
-            return self.connection.close(now, &reason);
-        }
-        self.closing.get_or_insert((reason, now + LAST_WORDS));
-        self.timer.as_mut().reset((now + LAST_WORDS).into());
-    }
-
-    fn closes_now(&mut self) -> bool {
-        let (Some((reason, deadline)), Some(link)) = (&self.closing, &self.link) else { return false };
-        let now = time::now();
-        if now < *deadline && !(self.out.is_empty() && link.is_drained()) {
-            return false;
-        }
-        self.connection.close(now, reason);
-        self.closing = None;
-        true
-    }
-
     /// Looks now and then which of the instances that the peer has sent something to have ended.
     fn sweep(&mut self, now: Instant) {
         if now < self.swept + SWEEP {
@@ -506,187 +369,6 @@ impl Driver {
             self.timer.as_mut().reset(wanted.into());
         }
     }
-
-    /// Closes a connection whose place another one took, when nothing has been under way for a while: a request may
-    /// still be on the wire. Who watches over it goes on doing so: the peer has not gone.
-    fn retire(&mut self, now: Instant) {
-        let Some(retirement) = self.retirement.as_mut().filter(|retirement| now >= retirement.look_at) else {
-            return;
-        };
-        let is_idle = self.link.as_ref().is_none_or(|link| link.is_unused());
-        if is_idle && retirement.was_idle {
-            return self.connection.close(now, "another connection took its place");
-        }
-        retirement.was_idle = is_idle;
-        retirement.look_at = now + retirement.pause;
-    }
-
-    async fn end(mut self, reason: CloseReason) {
-        let text = reason.to_string();
-        // What is under way is written to its end where the goodbye follows it, and counts as sent.
-        let is_written = !matches!(reason, CloseReason::Ended(_) | CloseReason::Silent(_));
-        for link in self.link.iter().chain(&self.candidate) {
-            self.close_link(link, &text, (!is_written).then_some(&self.out));
-        }
-        self.fill_control();
-        if is_written {
-            let last_words = async {
-                while self.out.has_remaining() {
-                    self.writer.write_buf(&mut self.out).await?;
-                }
-                self.writer.shutdown().await
-            };
-            drop(time::timeout(LAST_WORDS, last_words).await); // nobody may be there to read them
-        }
-        self.surroundings.ends.count(&self.address, &reason);
-        let link = self.link.take().or_else(|| self.candidate.take());
-        let (dialled, address) = (self.dialled.clone(), self.address.clone());
-        self.news(News::Down { link, dialled, address, reason }).await;
-    }
-
-    /// Ends the link, and lets the instances here forget who watched them over it.
-    fn close_link(&self, link: &Arc<Link>, reason: &str, unsent: Option<&Outgoing>) {
-        link.close(reason, unsent);
-        for watch in link.end_watches(reason) {
-            let reason = watch.linked.map(|_| StopReason::NodeDown(reason.to_owned()));
-            self.surroundings.inbox.unwatch(link, watch, reason);
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        for link in self.link.iter().chain(&self.candidate) {
-            self.close_link(link, "the node was cut off", Some(&self.out));
-        }
-    }
-}
-
-/// Both directions of the stream.
-struct Io<'a> {
-    frames: &'a mut Frames,
-    connection: &'a mut Connection,
-    piece_missing: &'a mut usize,
-    writer: &'a mut (dyn AsyncWrite + Send + Unpin),
-    is_flushed: &'a mut bool,
-    out: &'a mut Outgoing,
-}
-
-impl Io<'_> {
-    /// Reads or writes, whichever is possible.
-    fn poll(&mut self, reads_first: bool, cx: &mut Context<'_>) -> Poll<Wake> {
-        if !reads_first && let Poll::Ready(wake) = self.poll_write(cx) {
-            return Poll::Ready(wake);
-        }
-        match poll_frames(self.frames, self.connection, self.piece_missing, cx) {
-            Poll::Ready(Ok(Came { frames: 0, .. })) => Poll::Ready(Wake::Ended),
-            Poll::Ready(read) => Poll::Ready(Wake::Read(read)),
-            Poll::Pending if reads_first => self.poll_write(cx),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        if self.out.is_empty() {
-            if !*self.is_flushed
-                && let Err(error) = ready!(Pin::new(&mut *self.writer).poll_flush(cx))
-            {
-                return Poll::Ready(Wake::Wrote(Err(error)));
-            }
-            *self.is_flushed = true;
-            return Poll::Pending; // what comes wakes the driver
-        }
-        *self.is_flushed = false;
-        poll_write_buf(Pin::new(&mut *self.writer), cx, self.out).map(Wake::Wrote)
-    }
-}
-
-/// What has come: no frame at the end of the stream.
-#[derive(Default)]
-struct Came {
-    frames: usize,
-    /// How many bytes of them were pieces of long messages.
-    long: usize,
-}
-
-/// Feeds the protocol with what has arrived.
-fn poll_frames(
-    frames: &mut Frames,
-    connection: &mut Connection,
-    piece_missing: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Came, ReadError>> {
-    let mut came = Came::default();
-    let mut now = None;
-    let had = frames.read_buffer().len();
-    while came.frames < BATCH && came.long < LONG_BATCH {
-        if *piece_missing > 0 {
-            came.long += *piece_missing;
-            match poll_piece(frames, connection, piece_missing, cx) {
-                Poll::Ready(Ok(())) => {
-                    came.frames += 1;
-                    continue;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending if came.frames > 0 => break,
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        frames.decoder_mut().limit = connection.limit();
-        frames.get_mut().expect_pieces(connection.has_pieces_to_come());
-        match Pin::new(&mut *frames).poll_next(cx) {
-            Poll::Ready(Some(Ok(Next::Frame(frame)))) => {
-                connection.handle_frame(*now.get_or_insert_with(time::now), frame);
-                came.frames += 1;
-            }
-            Poll::Ready(Some(Ok(Next::Piece(Begun { head, length, part, missing })))) => {
-                connection.handle_piece_begin(*now.get_or_insert_with(time::now), head, length);
-                if let Some(place) = connection.piece_bytes() {
-                    place.extend_from_slice(&part);
-                }
-                *piece_missing = missing;
-                came.frames += 1;
-            }
-            // What came before the error is dealt with first; the error comes again.
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-            Poll::Ready(None) | Poll::Pending if came.frames > 0 => break,
-            Poll::Ready(None) => return Poll::Ready(Ok(came)),
-            Poll::Pending => {
-                if frames.read_buffer().len() > had {
-                    connection.handle_part(time::now());
-                }
-                return Poll::Pending;
-            }
-        }
-    }
-    Poll::Ready(Ok(came))
-}
-
-/// Reads bytes of a piece to where they go, as many as are there. Ready when the piece is whole.
-fn poll_piece(
-    frames: &mut Frames,
-    connection: &mut Connection,
-    missing: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    while *missing > 0 {
-        let stream = frames.get_mut().inner();
-        let read = match connection.piece_bytes() {
-            Some(place) => ready!(poll_read_buf(stream, cx, &mut place.limit(*missing)))?,
-            // The protocol was broken: the connection ends, and nothing more is read.
-            None => 0,
-        };
-        if read == 0 {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the stream ended inside a piece",
-            )));
-        }
-        *missing -= read;
-        connection.handle_part(time::now());
-    }
-    connection.handle_piece_end(time::now());
-    Poll::Ready(Ok(()))
 }
 
 /// Goes once to the back of the run queue. The task that wakes a driver runs on the same worker, and tokio runs the task
@@ -707,6 +389,13 @@ async fn back_of_the_queue() {
 async fn outgoing(link: Option<&Arc<Link>>) {
     match link {
         Some(link) => link.outgoing().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn group_over(link: Option<&Arc<Link>>) {
+    match link {
+        Some(link) => link.group_over().await,
         None => std::future::pending().await,
     }
 }

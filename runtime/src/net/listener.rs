@@ -67,11 +67,15 @@ async fn accept(wiring: Wiring, stream: Stream, place: Place) {
             return;
         }
     };
-    if let Some((stream, config)) = wiring.secured(stream, &Dialled::ByPeer).await {
-        let connection = Connection::accept(config, nonce, began);
-        Driver::new(stream, connection, Dialled::ByPeer, wiring.surroundings.clone())
-            .in_place(place)
-            .run()
-            .await;
+    let from = stream.peer.to_string();
+    match wiring.secured(stream, &Dialled::ByPeer).await {
+        Ok((stream, config)) => {
+            let connection = Connection::accept(config, nonce, began);
+            Driver::new(stream, connection, Dialled::ByPeer, wiring.surroundings.clone())
+                .in_place(place)
+                .run()
+                .await;
+        }
+        Err(reason) => wiring.insecure(Dialled::ByPeer, from, reason).await,
     }
 }

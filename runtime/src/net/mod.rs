@@ -4,6 +4,8 @@ pub(crate) mod dialer;
 mod dials;
 pub(crate) mod driver;
 pub(crate) mod ends;
+mod extras;
+mod forming;
 pub(crate) mod framing;
 pub(crate) mod gate;
 pub(crate) mod io;

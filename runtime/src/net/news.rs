@@ -13,6 +13,7 @@ use crate::port::Link;
 use crate::proto::connection::CloseReason;
 use crate::proto::described::Description;
 use crate::proto::frame::{Members, Names, Refuse};
+use crate::proto::group::Extra;
 
 /// Who made a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub(crate) struct Ticket {
     pub(crate) dialled: Dialled,
     /// The number of the dial in its dialler's life.
     pub(crate) number: u64,
+    /// The other end's address.
+    pub(crate) at: SocketAddr,
+    /// By which further connections name it.
+    pub(crate) challenge: [u8; 32],
 }
 
 /// What the peers' task is told.
@@ -37,10 +42,16 @@ pub(crate) struct Ticket {
 pub(crate) enum News {
     /// A peer has proven who it is and asks to be let in.
     Admit(Ticket, oneshot::Sender<Result<(), Refuse>>),
+    /// A peer has proven who it is, on a further connection beside its first one.
+    Join { link: Arc<Link>, extra: Extra, decision: oneshot::Sender<Result<(), Refuse>> },
+    /// A further connection that this node dialled stands, beside this one.
+    Joined(Arc<Link>),
     /// A connection that this node dialled stands.
     Up(Ticket),
     /// A connection has ended. Without a link it was never established.
     Down { link: Option<Arc<Link>>, dialled: Dialled, address: String, reason: CloseReason },
+    /// A further connection has ended, after it was admitted or refused or stood.
+    ExtraDown,
     /// An address did not answer.
     DialFailed { address: Arc<str>, error: String, is_refused: bool },
     /// A peer told its names.

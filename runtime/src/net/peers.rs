@@ -5,6 +5,8 @@
 //!
 //! Invariant: it waits for nothing but news and its timer, and for the cluster to take what it tells.
 
+mod joining;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
 use crate::net::dialer::Wiring;
 use crate::net::dials::Dials;
+use crate::net::forming::Forming;
 use crate::net::news::{Dialled, News, Order, PeerEvent, Ticket};
 use crate::net::table::{self, PeerTable};
 use crate::net::topology::Topology;
@@ -49,6 +52,8 @@ pub(crate) struct Peers {
     replaced: BTreeMap<NodeId, Vec<Replaced>>,
     /// Whose connection has told its names.
     heard: BTreeSet<NodeId>,
+    /// Those in `up` whose further connections are being made.
+    forming: Forming,
     dials: Dials,
     /// Whom this node is configured to connect with.
     topology: Topology,
@@ -94,6 +99,7 @@ impl Peers {
             retired: Vec::new(),
             replaced: BTreeMap::new(),
             heard: BTreeSet::new(),
+            forming: Forming::default(),
             dials,
             topology: Topology::default(),
             configured,
@@ -108,7 +114,8 @@ impl Peers {
         self.configure().await;
         loop {
             self.dial_due();
-            let next = self.away.values().filter_map(|away| away.until).chain(self.dials.next()).min();
+            let overdue = self.away.values().filter_map(|away| away.until);
+            let next = overdue.chain(self.dials.next()).chain(self.forming.next()).min();
             tokio::select! {
                 biased;
                 () = changed(&mut self.configured) => self.configure().await,
@@ -116,7 +123,10 @@ impl Peers {
                     Some(news) => self.handle(news).await,
                     None => return,
                 },
-                () = time::sleep_until_some(next) => self.forget_overdue().await,
+                () = time::sleep_until_some(next) => {
+                    self.forget_overdue().await;
+                    self.begin_overdue();
+                }
             }
         }
     }
@@ -124,6 +134,15 @@ impl Peers {
     async fn handle(&mut self, news: News) {
         match news {
             News::Admit(ticket, decision) => self.admit(ticket, decision).await,
+            News::Join { link, extra, decision } => self.join(&link, &extra, decision),
+            News::Joined(first) => {
+                self.open += 1;
+                self.begin_whole(&first);
+            }
+            News::ExtraDown => {
+                self.open = self.open.saturating_sub(1);
+                self.finish_closing();
+            }
             News::Up(ticket) => self.dialled(ticket).await,
             News::Down { link, dialled, address, reason } => {
                 self.down(link, &dialled, address, &reason).await;
@@ -269,18 +288,24 @@ impl Peers {
     async fn install(&mut self, ticket: Ticket) {
         let peer = ticket.link.peer().clone();
         let mut is_new = true;
+        let formed = self.forming.remove(&peer.node);
+        let was_unknown = formed.as_ref().is_some_and(|waits| waits.is_new);
+        let mut standing = None;
         if let Some(old) = self.up.remove(&peer.node) {
             let lived = old.link.peer().incarnation;
             if lived == peer.incarnation {
-                is_new = false;
+                is_new = was_unknown;
+                standing = formed.map_or_else(|| Some(Arc::clone(&old.link)), |waits| waits.standing);
                 drop(old.orders.try_send(Order::Probe));
                 self.replace(&peer.node, &old);
             } else {
                 let reason = "a later life of the node took its place".to_owned();
-                old.link.close(&reason, None);
+                old.link.family().iter().for_each(|link| link.close(&reason, None));
                 drop(old.orders.try_send(Order::Close(reason.clone())));
                 self.tell(PeerEvent::Down { link: Arc::clone(&old.link), is_away: false }).await;
-                (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
+                if !was_unknown {
+                    (self.publish)(Event::PeerDown { peer: peer.node.clone(), reason });
+                }
             }
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
@@ -291,6 +316,14 @@ impl Peers {
         self.away.remove(&peer.node);
         self.heard.remove(&peer.node);
         let link = Arc::clone(&ticket.link);
+        if link.is_forming() {
+            // The cluster goes on over the first one, calls wait for the others.
+            self.forming.add(peer.node.clone(), is_new, standing, time::now());
+            is_new = false;
+            if ticket.dialled != Dialled::ByPeer {
+                self.wiring.dial_extras(&ticket);
+            }
+        }
         self.up.insert(peer.node.clone(), ticket);
         self.publish_table();
         self.tell(PeerEvent::Up(link)).await;
@@ -328,6 +361,7 @@ impl Peers {
             let Peer { node, incarnation, listen } = link.peer().clone();
             self.up.remove(&node);
             self.heard.remove(&node);
+            let was_unknown = self.forming.remove(&node).is_some_and(|waits| waits.is_new);
             self.let_go(&node);
             let stays_away = self.is_closing || self.topology.is_off(&node);
             let is_away = !stays_away && !matches!(reason, CloseReason::Goodbye(_));
@@ -341,7 +375,9 @@ impl Peers {
             }
             self.publish_table();
             self.tell(PeerEvent::Down { link, is_away }).await;
-            (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
+            if !was_unknown {
+                (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
+            }
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });
         }
@@ -447,8 +483,11 @@ impl Peers {
     }
 
     fn publish_table(&self) {
-        let up = self.up.iter().map(|(node, ticket)| (node.clone(), Arc::clone(&ticket.link))).collect();
-        self.table.publish(table::Peers { up, away: self.away.keys().cloned().collect() });
+        let ready = self.up.iter().filter(|(node, _)| !self.forming.has(node));
+        let ready = ready.map(|(node, ticket)| (node, &ticket.link)).chain(self.forming.standing());
+        let up = ready.map(|(node, link)| (node.clone(), Arc::clone(link))).collect();
+        let away = self.away.keys().chain(self.forming.awaited()).cloned().collect();
+        self.table.publish(table::Peers { up, away });
     }
 
     async fn tell(&self, event: PeerEvent) {

@@ -57,7 +57,7 @@ impl Links for PeerTable {
     fn way(&self, node: &NodeId) -> Way {
         let peers = self.current.load();
         match peers.up.get(node) {
-            Some(link) if link.is_open() => Way::Up(Arc::clone(link)),
+            Some(link) if !link.is_over() => Way::Up(Arc::clone(link)),
             // The peers' task is about to hear of its end.
             Some(_) => Way::Away,
             None if peers.away.contains(node) => Way::Away,

@@ -13,6 +13,7 @@ use crate::id::NodeId;
 use crate::net::security::Security;
 use crate::net::topology::Topology;
 use crate::node::routing::RoutingTable;
+use crate::proto::group;
 use crate::proto::settings::{ConnectionConfig, Identity};
 use crate::time::AtomicDuration;
 
@@ -95,6 +96,7 @@ fn configure(config: &mut ConnectionConfig, settings: &Settings) {
     config.silence = settings.silence;
     config.limits = settings.limits;
     config.max_frame = settings.max_message + AROUND_A_MESSAGE;
+    config.features = group::wish(config.features, settings.connections_per_peer);
 }
 
 /// Whom to connect with. What is said of the node itself is for the others: they may have the same file.

@@ -1,6 +1,7 @@
 //! The link as its driver uses it: what goes out, what has come, and the end.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
@@ -50,13 +51,20 @@ impl Link {
         }
         let makers = if calls || bulk { state.streams.room() } else { Vec::new() };
         drop(state);
+        if !any {
+            self.was_written();
+        }
         woken.into_iter().for_each(Woken::wake);
         makers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether nothing waits to be written, on this connection and on the others to the peer.
     pub(crate) fn is_drained(&self) -> bool {
-        self.state().lanes.is_empty()
+        let is_written = |link: &Arc<Self>| {
+            let state = link.state();
+            state.is_idle && state.lanes.is_empty()
+        };
+        self.family().iter().all(is_written)
     }
 
     /// Whether so much waits to be written that the peer must be cut off.
@@ -76,8 +84,8 @@ impl Link {
         self.added(state);
     }
 
-    /// Appends a frame that leaves after all that waits now.
-    pub(crate) fn put_behind(&self, frame: &Frame) {
+    /// Appends a frame that leaves after all that waits now on this connection.
+    pub(super) fn put_behind(&self, frame: &Frame) {
         let mut state = self.state();
         state.lanes.put_behind(frame);
         self.added(state);
@@ -151,6 +159,11 @@ impl Link {
     pub(crate) fn is_shared(&self) -> bool {
         let (own, peers) = self.open_requests();
         own + peers > 1
+    }
+
+    /// Whether nothing goes on over any connection to the peer, and nothing waits to.
+    pub(crate) fn is_family_unused(&self) -> bool {
+        self.family().iter().all(|link| link.is_unused())
     }
 
     /// Whether nothing goes on over it, and nothing waits to.
@@ -236,9 +249,9 @@ impl Calls for Owners<'_> {
 #[cfg(test)]
 impl Link {
     /// The end of a connection to a node of that name, which makes no tasks.
-    pub(crate) fn to(peer: &str) -> std::sync::Arc<Self> {
+    pub(crate) fn to(peer: &str) -> Arc<Self> {
         let peer = crate::proto::settings::PeerIdentity::of(peer);
-        Self::new(&peer, crate::config::Limits::default(), std::sync::Arc::new(|_| {}))
+        Self::new(&peer, crate::config::Limits::default(), Arc::new(|_| {}))
     }
 
     pub(crate) fn has_watches(&self) -> bool {

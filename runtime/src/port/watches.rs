@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::event::StopReason;
 use crate::id::InstanceId;
+use crate::proto::fence::Word;
 use crate::proto::frame::Frame;
 use crate::proto::inbound::Insert;
 use crate::proto::lanes::Order;
@@ -133,9 +134,9 @@ impl Link {
     pub(crate) fn down(&self, number: u64, reason: StopReason) {
         let mut state = self.state();
         let watched = state.watches.peers.remove(&number).is_some();
+        drop(state);
         if watched && self.is_open() {
-            state.lanes.put_behind(&Frame::Down { id: number, reason });
-            self.added(state);
+            self.say_behind(Word::Down { id: number, reason });
         }
     }
 

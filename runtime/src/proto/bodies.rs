@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId, check_name};
 
+use super::fence::Word;
 use super::fields::{Fields, FrameError, put_address, put_count, put_string};
 use super::flow::{Amount, SMALLEST_WINDOW};
 use super::frame::{
@@ -41,6 +42,8 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Gone { .. } => kind::GONE,
         Frame::Piece { .. } => kind::PIECE,
         Frame::Taken { .. } => kind::TAKEN,
+        Frame::Fence { .. } => kind::FENCE,
+        Frame::Behind { .. } => kind::BEHIND,
         Frame::StreamCredit { .. } => kind::STREAM_CREDIT,
         Frame::StreamItem { .. } => kind::STREAM_ITEM,
         Frame::StreamEnd { .. } => kind::STREAM_END,
@@ -77,6 +80,8 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Gone { .. } => "gone",
         Frame::Piece { .. } => "piece",
         Frame::Taken { .. } => "taken",
+        Frame::Fence { .. } => "fence",
+        Frame::Behind { .. } => "behind",
         Frame::StreamCredit { .. } => "stream credit",
         Frame::StreamItem { .. } => "stream item",
         Frame::StreamEnd { .. } => "stream end",
@@ -129,6 +134,8 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
             out.put_slice(bytes);
         }
         Frame::Taken { bytes } => out.put_u64_le(*bytes),
+        Frame::Fence { number } => out.put_u64_le(*number),
+        Frame::Behind { number, fences, word } => write_behind(*number, *fences, word, out),
         Frame::StreamCredit { stream, totals } => {
             out.put_u64_le(stream.0);
             out.put_u64_le(totals.messages);
@@ -182,6 +189,8 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
             whole(|f| Ok(Frame::StreamStop { stream: StreamId(f.u64("stream")?) }), fields("stream stop"))
         }
         kind::TAKEN => whole(|f| Ok(Frame::Taken { bytes: f.u64("bytes")? }), fields("taken")),
+        kind::FENCE => whole(|f| Ok(Frame::Fence { number: f.u64("number")? }), fields("fence")),
+        kind::BEHIND => return read_behind(&mut fields("behind")),
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
@@ -248,6 +257,36 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
         nonce: fields.array("nonce")?,
         later: Bytes::copy_from_slice(fields.rest()),
     })))
+}
+
+fn write_behind(number: u64, fences: u8, word: &Word, out: &mut BytesMut) {
+    out.put_u64_le(number);
+    out.put_u8(fences);
+    match word {
+        Word::Down { id, reason } => {
+            out.put_u8(kind::DOWN);
+            watch::write_down(*id, reason, out);
+        }
+        Word::NamesSynced { token } => {
+            out.put_u8(kind::NAMES_SYNCED);
+            out.put_u64_le(*token);
+        }
+    }
+}
+
+fn read_behind(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
+    let (number, fences) = (fields.u64("number")?, fields.u8("fences")?);
+    let kind = fields.u8("kind")?;
+    let word = match kind {
+        kind::DOWN | kind::NAMES_SYNCED => read(kind, fields.rest())?,
+        other => return Err(fields.wrong("kind", other.into(), "that of a down or a names synced")),
+    };
+    let word = match word {
+        Frame::Down { id, reason } => Word::Down { id, reason },
+        Frame::NamesSynced { token } => Word::NamesSynced { token },
+        other => return Err(FrameError::UnknownKind(self::kind(&other))),
+    };
+    Ok(Frame::Behind { number, fences, word })
 }
 
 fn write_challenge(challenge: &Challenge, out: &mut BytesMut) {

@@ -17,6 +17,7 @@ use crate::id::InstanceId;
 
 use super::bodies;
 use super::frame::{self, Frame, FrameError, HANDSHAKE_LIMIT, PIECE, Proof, Refuse, RefuseReason};
+use super::group;
 use super::handshake::{AwaitAdmission, AwaitChallenge, AwaitHello, AwaitProof, AwaitWelcome};
 use super::inflow::Inflow;
 use super::liveness::{Due, Liveness};
@@ -38,6 +39,8 @@ pub(crate) struct Connection {
     inflow: Option<Inflow>,
     has_streams: bool,
     has_gossip: bool,
+    /// Whether there may be several connections to the peer.
+    has_group: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,7 @@ impl Connection {
             inflow: None,
             has_streams: false,
             has_gossip: false,
+            has_group: false,
         }
     }
 
@@ -313,6 +317,11 @@ impl Connection {
             {
                 return self.not_agreed_on(&frame);
             }
+            Frame::Fence { .. } | Frame::Behind { .. } if !self.has_group => {
+                return self.not_agreed_on(&frame);
+            }
+            Frame::Fence { number } => Event::Fence { number },
+            Frame::Behind { number, fences, word } => Event::Behind { number, fences, word },
             Frame::StreamCredit { stream, totals } => Event::StreamCredit { stream, totals },
             Frame::StreamItem { stream, payload } => Event::StreamItem { stream, payload },
             Frame::StreamEnd { stream, error } => Event::StreamEnd { stream, error },
@@ -389,6 +398,7 @@ impl Connection {
             self.inflow = Some(Inflow::new(window, self.config.max_frame() as usize));
         }
         self.has_gossip = peer.features & GOSSIP != 0;
+        self.has_group = group::connections(peer.features) > 1;
         self.events.push_back(Event::Established(peer));
     }
 

@@ -12,6 +12,7 @@ use crate::event::StopReason;
 use crate::id::{InstanceId, RequestId, StreamId};
 
 use super::described::Description;
+use super::fence::Word;
 use super::flow::Amount;
 use super::frame::{Members, Names, Request, Window};
 use super::refuse::{OneLine, Refuse};
@@ -106,6 +107,20 @@ pub(crate) enum Event {
     Taken {
         /// How many.
         bytes: u64,
+    },
+    /// All that the peer had for this connection before the word of that number has come.
+    Fence {
+        /// The word's.
+        number: u64,
+    },
+    /// The peer says something that counts when so many fences of its number have come on the other connections.
+    Behind {
+        /// Numbers it.
+        number: u64,
+        /// How many.
+        fences: u8,
+        /// What it says.
+        word: Word,
     },
     /// Which names the peer runs.
     Names(Names),

@@ -15,6 +15,7 @@ use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 
 use super::bodies;
 use super::described::Description;
+use super::fence::Word;
 use super::fields::Fields;
 use super::flow::Amount;
 use super::pieces::{self, PieceHead};
@@ -123,6 +124,20 @@ pub(crate) enum Frame {
     StreamStop {
         /// The stream.
         stream: StreamId,
+    },
+    /// All that the sender had for this connection before the word of that number has gone.
+    Fence {
+        /// The word's.
+        number: u64,
+    },
+    /// A word that counts when so many fences of its number have come on the other connections.
+    Behind {
+        /// Numbers the words that the sender says on all its connections.
+        number: u64,
+        /// How many of the other connections carry a fence.
+        fences: u8,
+        /// What is said.
+        word: Word,
     },
     /// So many bytes of pieces have been taken off the stream, counted from the connection's beginning.
     Taken {
@@ -507,6 +522,8 @@ pub(super) mod kind {
     pub(crate) const UNWATCH: u8 = 0x19;
     pub(crate) const DOWN: u8 = 0x1A;
     pub(crate) const TAKEN: u8 = 0x1B;
+    pub(crate) const FENCE: u8 = 0x1C;
+    pub(crate) const BEHIND: u8 = 0x1D;
     pub(crate) const PING: u8 = 0x20;
     pub(crate) const PONG: u8 = 0x21;
     pub(crate) const STREAM_CREDIT: u8 = 0x28;

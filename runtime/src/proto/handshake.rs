@@ -24,6 +24,7 @@ use sha2::Sha256;
 use crate::config::Secret;
 
 use super::frame::{Challenge, Frame, Hello, Proof, Refuse, RefuseReason, Welcome};
+use super::group::{self, Extra};
 use super::settings::{ConnectionConfig, PeerIdentity, dial_of};
 
 /// The dialler has said hello and waits for the challenge.
@@ -46,7 +47,7 @@ impl AwaitChallenge {
             listen: config.identity.listen,
             max_frame: config.max_frame(),
             nonce,
-            later: Bytes::new(),
+            later: config.extra.map_or_else(Bytes::new, |extra| extra.write()),
         }));
         let mut transcript = Transcript::default();
         transcript.add(&hello);
@@ -59,7 +60,7 @@ impl AwaitChallenge {
         config: &ConnectionConfig,
         challenge: Challenge,
     ) -> Result<(AwaitWelcome, Frame), Refuse> {
-        let Challenge { version, features, needs_secret, .. } = challenge;
+        let Challenge { version, features, needs_secret, nonce } = challenge;
         if !config.versions.contains(&version) {
             let own = Versions(&config.versions);
             return Err(protocol(format!("the peer chose version {version}, this node speaks {own}")));
@@ -70,11 +71,15 @@ impl AwaitChallenge {
                 "the peer chose features {extra:#x}, which this node does not have"
             )));
         }
+        if config.extra.is_some() && group::connections(features) == 1 {
+            return Err(protocol("a further connection, of which the peer wants none".to_owned()));
+        }
         check_secret_on_both(config.secret.is_some(), needs_secret)?;
         self.transcript.add(&Frame::Challenge(challenge));
         let proof = Frame::Proof(Proof { mac: self.transcript.mac(config.secret.as_ref(), DIALLER) });
         self.transcript.add(&proof);
-        Ok((AwaitWelcome { transcript: self.transcript, version, features, dial: self.dial }, proof))
+        let (transcript, dial, challenge) = (self.transcript, self.dial, nonce);
+        Ok((AwaitWelcome { transcript, version, features, dial, challenge }, proof))
     }
 }
 
@@ -85,6 +90,7 @@ pub(crate) struct AwaitWelcome {
     version: u16,
     features: u64,
     dial: u64,
+    challenge: [u8; 32],
 }
 
 impl AwaitWelcome {
@@ -98,9 +104,17 @@ impl AwaitWelcome {
         let Welcome { node, incarnation, listen, max_frame, .. } = welcome.clone();
         self.transcript.add(&Frame::Welcome(Box::new(welcome)));
         self.transcript.verify(config.secret.as_ref(), ACCEPTOR, mac)?;
-        let (version, features, dial) = (self.version, self.features, self.dial);
-        let max_frame = max_frame as usize;
-        let peer = PeerIdentity { node, incarnation, listen, version, features, max_frame, dial };
+        let peer = PeerIdentity {
+            node,
+            incarnation,
+            listen,
+            version: self.version,
+            features: self.features,
+            max_frame: max_frame as usize,
+            dial: self.dial,
+            challenge: self.challenge,
+            extra: config.extra,
+        };
         check_certificate(config, &peer)?;
         check_name_differs(config, &peer)?;
         Ok(peer)
@@ -131,14 +145,20 @@ impl AwaitHello {
             return Err(Refuse::new(RefuseReason::Cluster, format!("the peer says {:?}", hello.cluster)));
         }
         check_secret_on_both(config.secret.is_some(), hello.has_secret)?;
+        let features = config.features & hello.features;
+        // Where several connections were not agreed on, what follows the known fields is a later version's.
+        let is_one = group::connections(features) == 1;
+        let extra = if is_one { None } else { Extra::read(&hello.later).map_err(protocol)? };
         let peer = PeerIdentity {
             node: hello.node.clone(),
             incarnation: hello.incarnation,
             listen: hello.listen,
             version,
-            features: config.features & hello.features,
+            features,
             max_frame: hello.max_frame as usize,
             dial: dial_of(&hello.nonce),
+            challenge: self.nonce,
+            extra,
         };
         let challenge = Frame::Challenge(Challenge {
             version,

@@ -10,6 +10,7 @@
 //! | `settings` | what a connection is given |
 //! | `handshake` | who the peer is, and whether it may be one |
 //! | `survivor` | which of two connections between the same nodes lives |
+//! | `group`, `fence` | several connections to one peer, and what comes behind all that was said on them |
 //! | `liveness` | when a silent peer is asked, and when it is given up |
 //! | `refuse`, `event` | why there is no connection; what a connection tells its driver |
 //! | `connection` | one stream's protocol from its first byte to its last |
@@ -40,9 +41,11 @@ pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod described;
 mod event;
+pub(crate) mod fence;
 mod fields;
 pub(crate) mod flow;
 pub(crate) mod frame;
+pub(crate) mod group;
 pub(crate) mod handshake;
 pub(crate) mod in_flight;
 pub(crate) mod inbound;

@@ -62,6 +62,8 @@ pub(crate) enum RefuseReason {
     Certificate,
     /// The refusing node's configuration turns the peer off.
     TurnedOff,
+    /// The first connection, to which the further one says to belong, is not there.
+    NoFirst,
     /// A reason of a later version.
     Unknown(u8),
 }
@@ -81,6 +83,7 @@ impl RefuseReason {
             Self::ShuttingDown => 9,
             Self::Certificate => 10,
             Self::TurnedOff => 11,
+            Self::NoFirst => 12,
             Self::Unknown(code) => code,
         }
     }
@@ -99,6 +102,7 @@ impl RefuseReason {
             9 => Self::ShuttingDown,
             10 => Self::Certificate,
             11 => Self::TurnedOff,
+            12 => Self::NoFirst,
             unknown => Self::Unknown(unknown),
         }
     }
@@ -118,6 +122,7 @@ impl fmt::Display for RefuseReason {
             Self::ShuttingDown => "shutting down",
             Self::Certificate => "wrong certificate",
             Self::TurnedOff => "the node is turned off by the configuration",
+            Self::NoFirst => "the first connection of this further one is not there",
             Self::Unknown(code) => return write!(f, "unknown reason {code}"),
         })
     }

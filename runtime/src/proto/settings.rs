@@ -13,6 +13,7 @@ use crate::id::{Incarnation, NodeId};
 
 use super::flow::Amount;
 use super::frame::{SMALLEST_LIMIT, Window};
+use super::group::Extra;
 
 /// What a connection is given.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) secret: Option<Secret>,
     /// What the peer has shown before the first frame, if the stream is one of TLS.
     pub(crate) certificate: Option<Arc<dyn Certificate>>,
+    /// Which connection this one belongs to, if it is a further one that this node dials.
+    pub(crate) extra: Option<Extra>,
     /// The protocol versions that this node speaks; [`VERSIONS`] outside tests.
     pub(crate) versions: RangeInclusive<u16>,
     /// The features that this node has, a bit each; [`FEATURES`] outside tests.
@@ -48,6 +51,7 @@ impl ConnectionConfig {
             identity,
             secret,
             certificate: None,
+            extra: None,
             versions: VERSIONS,
             features: FEATURES,
             handshake_timeout: Duration::from_secs(5),
@@ -107,6 +111,10 @@ pub(crate) struct PeerIdentity {
     pub(crate) max_frame: usize,
     /// The number of this dial in the dialler's life, whichever of the two that is.
     pub(crate) dial: u64,
+    /// The nonce of the `Challenge`, by which further connections name this one.
+    pub(crate) challenge: [u8; 32],
+    /// Which connection this one belongs to, if it is a further one.
+    pub(crate) extra: Option<Extra>,
 }
 
 /// The nonce of a `Hello`: the number of the dial, then chance.
@@ -125,7 +133,7 @@ pub(crate) fn dial_of(nonce: &[u8; 32]) -> u64 {
 /// The versions that this code speaks.
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
-/// The features that this code has.
+/// The features that this code has. Those that say how many connections a node wishes for are in `group`.
 pub(crate) const FEATURES: u64 = FLOW | STREAMS | GOSSIP;
 
 /// Credit for each instance, and long messages in pieces.
@@ -152,6 +160,8 @@ impl PeerIdentity {
             features: FEATURES,
             max_frame: DEFAULT_MAX_FRAME,
             dial: 1,
+            challenge: [1; 32],
+            extra: None,
         }
     }
 }

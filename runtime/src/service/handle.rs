@@ -251,7 +251,7 @@ impl<M> Remote<M> {
         }
         let node = &self.address.node;
         let link = match self.links.way(node) {
-            Way::Up(link) => link,
+            Way::Up(link) => link.toward(self.address.instance),
             Way::Away => return Err(Unreachable::Away),
             Way::None => return Err(self.no_way()),
         };

@@ -175,7 +175,8 @@ impl Cluster {
         let mut builder = Node::builder(name(index))
             .insecure_without_secret()
             .transport(Arc::new(host))
-            .listen(format!("0.0.0.0:{PORT}"));
+            .listen(format!("0.0.0.0:{PORT}"))
+            .connections_per_peer(connections_per_peer());
         for other in (0..nodes).filter(|&other| other != index) {
             builder = builder.seed(format!("{}:{PORT}", name(other)));
         }
@@ -199,6 +200,20 @@ impl fmt::Debug for Cluster {
         f.debug_struct("Cluster").field("nodes", &self.nodes).finish_non_exhaustive()
     }
 }
+
+/// How many connections the nodes of a cluster have to each other, if the test says nothing else: that of the environment, so that a
+/// whole suite of tests may run with several.
+fn connections_per_peer() -> usize {
+    match std::env::var(CONNECTIONS) {
+        Ok(number) => {
+            number.parse().unwrap_or_else(|_| panic!("{CONNECTIONS} is {number:?}; a number is expected"))
+        }
+        Err(_) => 1,
+    }
+}
+
+/// The environment variable for it.
+const CONNECTIONS: &str = "SKYHOLD_TESTING_CONNECTIONS";
 
 /// The name of a node, and of its host.
 fn name(index: usize) -> String {

@@ -91,6 +91,7 @@ impl Targets {
         if link.peer().incarnation != address.incarnation {
             return Sent::Gone;
         }
+        let link = link.toward(address.instance);
         let head = Head {
             instance: address.instance,
             method: self.method,

@@ -12,6 +12,7 @@ use crate::error::{CallChain, CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 use crate::proto::described::Description;
+use crate::proto::fence::Word;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason, Request,
@@ -131,10 +132,23 @@ pub(super) fn flow() -> impl Strategy<Value = Frame> {
         (instance.clone(), amount()).prop_map(|(instance, totals)| Frame::Credit { instance, totals }),
         instance.prop_map(|instance| Frame::Gone { instance }),
         any::<u64>().prop_map(|bytes| Frame::Taken { bytes }),
+        any::<u64>().prop_map(|number| Frame::Fence { number }),
+        (any::<u64>(), any::<u8>(), word()).prop_map(|(number, fences, word)| Frame::Behind {
+            number,
+            fences,
+            word
+        }),
         (any::<u32>(), 0..3_u8, any::<u32>(), bytes(300)).prop_map(|(message, form, total, bytes)| {
             let total = (form == 1).then_some(total as usize);
             Frame::Piece { head: PieceHead { message, total, is_given_up: form == 2 }, bytes }
         }),
+    ]
+}
+
+fn word() -> impl Strategy<Value = Word> {
+    prop_oneof![
+        (any::<u64>(), stop_reason()).prop_map(|(id, reason)| Word::Down { id, reason }),
+        any::<u64>().prop_map(|token| Word::NamesSynced { token }),
     ]
 }
 

@@ -8,6 +8,7 @@ use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 use crate::proto::described::Description;
+use crate::proto::fence::Word;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
     Challenge, Frame, FrameError, Hello, Member, Members, NameEntry, Names, Proof, Refuse, RefuseReason,
@@ -259,6 +260,16 @@ fn credit_and_pieces_have_their_published_bytes() {
     let head = PieceHead { is_given_up: true, ..head };
     check(&Frame::Piece { head, bytes: Bytes::new() }, "06000000 17 07000000 02");
     check(&Frame::Taken { bytes: 0x0102 }, "09000000 1b 0201000000000000");
+}
+
+#[test]
+fn what_comes_behind_all_connections_has_its_published_bytes() {
+    check(&Frame::Fence { number: 7 }, "09000000 1c 0700000000000000");
+    let behind = |word| Frame::Behind { number: 7, fences: 3, word };
+    let down = Word::Down { id: 11, reason: StopReason::Panicked("why".to_owned()) };
+    check(&behind(down), "19000000 1d 0700000000000000 03 1a 0b00000000000000 04 0300 776879");
+    let synced = Word::NamesSynced { token: 0x0102 };
+    check(&behind(synced), "13000000 1d 0700000000000000 03 b1 0201000000000000");
 }
 
 #[test]

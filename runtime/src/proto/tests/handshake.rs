@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use crate::id::{Incarnation, NodeId};
 use crate::proto::connection::{CloseReason, ConnectionConfig};
 use crate::proto::frame::{Frame, Refuse, RefuseReason, Welcome, parse};
+use crate::proto::group::{self, Extra};
 
 use super::pair::{Pair, config, secret};
 
@@ -69,6 +70,30 @@ fn nodes_that_differ_are_refused_and_both_logs_say_why() {
     refused(namesake, AS_IT_IS, "node name is taken: the peer has the name of this node, \"b\"");
     refused(all_wrong, AS_IT_IS, versions);
     refused(all_but_version, keyed, "cluster name differs: the peer says \"other\"");
+}
+
+#[test]
+fn a_further_connection_says_whose_it_is_and_is_given_up_where_one_is_enough() {
+    let extra = Extra { number: 2, first: [9; 32] };
+    let wishes = |node: &str, connections| {
+        let mut config = config(node);
+        config.features = group::wish(config.features, connections);
+        config
+    };
+    let mut pair = Pair::new(ConnectionConfig { extra: Some(extra), ..wishes("a", 4) }, wishes("b", 4));
+    pair.run();
+    let (here, there) = (pair.dialler.established().unwrap(), pair.acceptor.established().unwrap());
+    assert_eq!((here.extra, there.extra), (Some(extra), Some(extra)));
+    assert_eq!(here.challenge, there.challenge, "by which others would name this one");
+
+    let mut pair = Pair::new(ConnectionConfig { extra: Some(extra), ..wishes("a", 4) }, wishes("b", 1));
+    pair.run();
+    let says = "refused by this node: protocol error: a further connection, of which the peer wants none";
+    assert_eq!(pair.dialler.outcome(), says);
+
+    let mut pair = Pair::new(wishes("a", 4), wishes("b", 4));
+    pair.run();
+    assert_eq!(pair.acceptor.established().unwrap().extra, None, "a first one says nothing");
 }
 
 #[test]
