@@ -20,6 +20,7 @@ mod units;
 pub use access::Access;
 pub(crate) use access::Asked;
 pub use error::ConfigError;
+pub(crate) use field::is_address;
 pub(crate) use limits::LEAST_CREDIT;
 pub use limits::Limits;
 pub use place::Place;

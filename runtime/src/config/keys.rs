@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`NODES`] and [`ACCESS`].
-pub(super) const KEYS: [Key; 34] = [
+pub(super) const KEYS: [Key; 39] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -29,6 +29,11 @@ pub(super) const KEYS: [Key; 34] = [
     key("security.insecure_without_secret", NewConnections, Flag(|s| &mut s.is_insecure)),
     key("security.closed", Live, Flag(|s| &mut s.access.is_closed)),
     key("topology.seeds", Live, Addresses(|s| &mut s.seeds)),
+    key("topology.dns", Live, Addresses(|s| &mut s.discovery.dns)),
+    key("topology.file", Live, Path(|s| &mut s.discovery.file)),
+    key("topology.etcd", Live, Addresses(|s| &mut s.discovery.etcd)),
+    key("topology.etcd_prefix", Live, Name(|s| &mut s.discovery.etcd_prefix)),
+    key("topology.refresh", Live, Duration(|s| &mut s.discovery.refresh)),
     key("calls.timeout", Live, Duration(|s| &mut s.call_timeout)),
     key("calls.shutdown_timeout", Live, Duration(|s| &mut s.shutdown_timeout)),
     key("limits.connections", NewConnections, Count(|s| &mut s.limits.connections)),
