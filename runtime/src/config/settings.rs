@@ -97,8 +97,12 @@ impl Settings {
 
     /// Whether the node opens a socket by these settings.
     pub(crate) fn opens_sockets(&self) -> bool {
-        let discovers = self.discovery != Discovery { refresh: self.discovery.refresh, ..Discovery::default() };
-        self.listen.is_some() || discovers || !self.seeds.is_empty() || self.nodes.values().any(Option::is_some)
+        let discovers =
+            self.discovery != Discovery { refresh: self.discovery.refresh, ..Discovery::default() };
+        self.listen.is_some()
+            || discovers
+            || !self.seeds.is_empty()
+            || self.nodes.values().any(Option::is_some)
     }
 
     /// The first thing that cannot be used. The names of the node and its cluster are not looked at.

@@ -67,7 +67,8 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
 fn is_left_out(key: &str) -> bool {
     let certificates = ["security.certificate", "security.key", "security.authorities"];
     let registry = ["topology.etcd", "topology.etcd_prefix"];
-    !cfg!(feature = "tls") && certificates.contains(&key) || !cfg!(feature = "etcd") && registry.contains(&key)
+    !cfg!(feature = "tls") && certificates.contains(&key)
+        || !cfg!(feature = "etcd") && registry.contains(&key)
 }
 
 /// A file of `section.key = value` lines, without those that need a feature that is not there.

@@ -300,10 +300,8 @@ impl NodeBuilder {
         let topics = Arc::new(Topics::default());
         let tasks = host.tasks.clone();
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
-        let asking =
-            AskingNode::new(settings.cluster.clone(), id.clone(), host.incarnation, address);
-        let (discovering, topology) =
-            Discovering::new(asking, Arc::clone(&spawn), &settings, self.seeds);
+        let asking = AskingNode::new(settings.cluster.clone(), id.clone(), host.incarnation, address);
+        let (discovering, topology) = Discovering::new(asking, Arc::clone(&spawn), &settings, self.seeds);
         let in_force = InForce::new(identity, self.features, &settings, Arc::clone(&discovering));
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]

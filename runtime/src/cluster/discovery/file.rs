@@ -60,7 +60,8 @@ impl AddressFile {
 
     async fn content(&self) -> Result<Vec<u8>, DiscoveryError> {
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or_else(|end| Err(end.into()));
+        let read =
+            tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or_else(|end| Err(end.into()));
         read.map_err(|source| DiscoveryError::Unreadable { file: self.file.clone(), source })
     }
 }
