@@ -152,7 +152,7 @@ async fn run(program: &PathBuf, folder: &TempDir, endpoint: &str, peer: &str) ->
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let serves = soon("etcd is up", async {
         while let Ok(Some(line)) = lines.next_line().await {
-            if line.contains("ready to serve client requests") {
+            if line.contains("serving client traffic") {
                 return true;
             }
         }
@@ -271,6 +271,7 @@ async fn a_node_that_dies_is_forgotten_by_etcd_and_one_that_lives_comes_back_to_
     let c = server.node("c").discover(server.etcd()).start().await.unwrap();
     server.again().await;
     has_peers(&c, 1).await;
+    has_peers(&a, 1).await;
     assert_eq!(peers(&a), ["c"]);
 
     // A later life has the same key, and the earlier one's end does not take it away.

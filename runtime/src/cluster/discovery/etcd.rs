@@ -105,8 +105,8 @@ impl Etcd {
         let answer = self.gateway.post("/v3/lease/grant", &json!({ "TTL": self.seconds() })).await?;
         let lease = number(&answer["ID"]).ok_or_else(|| no_answer("a lease", &answer))?;
         // Before the key is written, so that it is taken back whatever happens.
-        *self.state() =
-            State { lease: Some(lease.clone()), is_listed: false, ..std::mem::take(&mut *self.state()) };
+        let mut state = self.state();
+        (state.lease, state.is_listed) = (Some(lease.clone()), false);
         Ok(lease)
     }
 
