@@ -1,5 +1,6 @@
 //! The addresses of a name.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use super::{AskingNode, Discovery, DiscoveryError, DiscoveryFuture};
 /// connected it with. One that listens on `0.0.0.0` dials itself once, and a peer that has connected itself once a minute.
 ///
 /// The name of a load balancer is a seed and not for this: it stands for one address, behind which there are many nodes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dns {
     address: String,
     resolver: Arc<dyn Resolve>,
@@ -50,5 +51,11 @@ impl Discovery for Dns {
             }
             Ok(found.iter().map(ToString::to_string).collect())
         })
+    }
+}
+
+impl fmt::Debug for Dns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Dns").field(&self.address).finish()
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a node takes back its own life's lease and nothing else, so that the key of a later life stays.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,7 +38,6 @@ const SHORTEST_LEASE: u64 = 5;
 /// It speaks plain HTTP with etcd's JSON gateway, which is on its client port (etcd 3.4 and later), without TLS and without a password:
 /// whoever can write to that etcd can send nodes to any address, where only the cluster's secret or certificates keep them from
 /// taking a stranger for a peer. etcd must not be out of reach for long: what was found counts on, but a new node finds nobody.
-#[derive(Debug)]
 pub struct Etcd {
     gateway: Gateway,
     prefix: String,
@@ -46,7 +46,7 @@ pub struct Etcd {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// The lease's number, as etcd writes it.
     lease: Option<String>,
@@ -190,6 +190,15 @@ impl Discovery for Etcd {
 
     fn withdraw<'a>(&'a self, _node: &'a AskingNode) -> DiscoveryFuture<'a, ()> {
         Box::pin(self.revoked())
+    }
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Etcd")
+            .field("endpoints", &self.gateway.endpoints())
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 

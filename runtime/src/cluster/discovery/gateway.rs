@@ -36,13 +36,17 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub(super) struct Gateway {
     endpoints: Vec<String>,
-    /// The endpoint that answered last.
+    /// The endpoint that answered last, or the one behind one that did not.
     current: AtomicUsize,
 }
 
 impl Gateway {
     pub(super) fn new(endpoints: Vec<String>) -> Self {
         Self { endpoints, current: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn endpoints(&self) -> &[String] {
+        &self.endpoints
     }
 
     /// Sends a request to the endpoint that answered last, then to each other one until one does it.
@@ -66,7 +70,11 @@ impl Gateway {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(error) => outcome = failed(endpoint, error),
+                Err(error) => {
+                    // Now, as whoever asks may not wait for the others: they come first the next time.
+                    self.current.store(place + 1, Ordering::Relaxed);
+                    outcome = failed(endpoint, error);
+                }
             }
         }
         outcome
