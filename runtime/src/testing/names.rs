@@ -47,7 +47,7 @@ impl Names {
     pub fn set<'a>(&self, name: &str, addresses: impl IntoIterator<Item = &'a str>) {
         let parse = |text: &str| match text.parse() {
             Ok(address) => address,
-            Err(_) => panic!("{text:?} is no IP address"),
+            Err(error) => panic!("{text:?}: {error}"),
         };
         let addresses = addresses.into_iter().map(parse).collect();
         self.table().addresses.insert(name.to_owned(), addresses);

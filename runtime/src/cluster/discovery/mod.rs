@@ -135,6 +135,7 @@ impl AskingNode {
 
 /// The registry that a configuration names. Without the feature `etcd` there is none: the configuration was refused before.
 #[cfg(feature = "etcd")]
+#[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
 pub(crate) fn etcd(endpoints: &[String], prefix: &str) -> Option<Arc<dyn Discovery>> {
     Some(Arc::new(Etcd::new(endpoints).prefix(prefix)))
 }
