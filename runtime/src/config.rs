@@ -24,6 +24,7 @@ mod units;
 pub use access::Access;
 pub(crate) use access::Asked;
 pub use error::ConfigError;
+pub(crate) use field::is_address;
 pub use labels::Labels;
 pub(crate) use limits::LEAST_CREDIT;
 pub use limits::Limits;

@@ -34,6 +34,7 @@
 //! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
 //! * [`Supervisor`]: trees of services that are started again when they fail; [`Restart`] and [`Intensity`] say when.
+//! * [`Discovery`]: where a node finds its first peers: a list, DNS, a file, etcd, or something of your own.
 //! * [`Topic`]: publish to every subscriber in the cluster.
 //! * [`Streaming`]: a stream of values that comes from a service, or goes to one.
 //! * [`Context`]: what a handler may ask about the message that it handles.
@@ -81,6 +82,11 @@ pub mod prelude;
 
 pub use futures_util::Stream;
 
+#[cfg(feature = "etcd")]
+pub use cluster::discovery::Etcd;
+pub use cluster::discovery::{
+    AddressFile, AskingNode, Discovery, DiscoveryError, DiscoveryFuture, Dns, FixedList,
+};
 pub use cluster::membership::{Member, MemberState, Members};
 pub use config::{
     Access, Change, ConfigError, Effect, Labels, Limits, Overflow, Place, Queued, Route, RouteRequest,

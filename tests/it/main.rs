@@ -11,6 +11,7 @@ mod credit;
 mod deadlines;
 mod deadlock;
 mod dialling;
+mod discovery;
 mod drain;
 mod errors;
 mod faults;

@@ -128,7 +128,7 @@ impl Field {
 }
 
 /// Whether a text has the form of `host:port`, with at least that port.
-pub(super) fn is_address(text: &str, least_port: u16) -> bool {
+pub(crate) fn is_address(text: &str, least_port: u16) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_host = match host.strip_prefix('[') {
         Some(inner) => {

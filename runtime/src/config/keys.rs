@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
-pub(super) const KEYS: [Key; 37] = [
+pub(super) const KEYS: [Key; 42] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -31,6 +31,11 @@ pub(super) const KEYS: [Key; 37] = [
     key("security.closed", Live, Flag(|s| &mut s.access.is_closed)),
     key("topology.seeds", Live, Addresses(|s| &mut s.seeds)),
     key("topology.expected_nodes", Live, Count(|s| &mut s.expected_nodes)),
+    key("topology.dns", Live, Addresses(|s| &mut s.discovery.dns)),
+    key("topology.file", Live, Path(|s| &mut s.discovery.file)),
+    key("topology.etcd", Live, Addresses(|s| &mut s.discovery.etcd)),
+    key("topology.etcd_prefix", Live, Name(|s| &mut s.discovery.etcd_prefix)),
+    key("topology.refresh", Live, Duration(|s| &mut s.discovery.refresh)),
     key("calls.timeout", Live, Duration(|s| &mut s.call_timeout)),
     key("calls.shutdown_timeout", Live, Duration(|s| &mut s.shutdown_timeout)),
     key("limits.connections", NewConnections, Count(|s| &mut s.limits.connections)),

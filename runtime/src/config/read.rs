@@ -105,7 +105,9 @@ impl Read {
         };
         NodeId::new(name).map_err(|error| unusable("node.name", &error))?;
         check_name("cluster", cluster, MAX_CLUSTER).map_err(|error| unusable("node.cluster", &error))?;
-        match self.settings.problem().or_else(|| self.settings.incomplete_security()) {
+        let settings = &self.settings;
+        let problem = settings.problem().or_else(|| settings.incomplete_security());
+        match problem.or_else(|| settings.missing_feature()) {
             Some(Problem { key, text, .. }) => Err(self.invalid(key, text)),
             None => Ok(()),
         }

@@ -42,12 +42,36 @@ pub(crate) struct Settings {
     pub(crate) nodes: BTreeMap<String, Option<String>>,
     /// How many nodes the cluster is said to have; 0 if nobody has said it.
     pub(crate) expected_nodes: usize,
+    pub(crate) discovery: Discovery,
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
     pub(crate) routes: Routes,
     pub(crate) services: Vec<ServiceEntry>,
+}
+
+/// Where addresses of peers are found, but for providers that only code can give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Discovery {
+    pub(crate) dns: Vec<String>,
+    pub(crate) file: Option<PathBuf>,
+    /// The endpoints of one registry.
+    pub(crate) etcd: Vec<String>,
+    pub(crate) etcd_prefix: String,
+    pub(crate) refresh: Duration,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            dns: Vec::new(),
+            file: None,
+            etcd: Vec::new(),
+            etcd_prefix: "/skyhold".to_owned(),
+            refresh: Duration::from_secs(10),
+        }
+    }
 }
 
 /// What is wrong with a setting: its name for the builder, its key in a file, and what was expected.
@@ -79,6 +103,7 @@ impl Settings {
             seeds: Vec::new(),
             nodes: BTreeMap::new(),
             expected_nodes: 0,
+            discovery: Discovery::default(),
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -90,7 +115,12 @@ impl Settings {
 
     /// Whether the node opens a socket by these settings.
     pub(crate) fn opens_sockets(&self) -> bool {
-        self.listen.is_some() || !self.seeds.is_empty() || self.nodes.values().any(Option::is_some)
+        let discovers =
+            self.discovery != Discovery { refresh: self.discovery.refresh, ..Discovery::default() };
+        self.listen.is_some()
+            || discovers
+            || !self.seeds.is_empty()
+            || self.nodes.values().any(Option::is_some)
     }
 
     /// The first thing that cannot be used. The names of the node and its cluster are not looked at.
@@ -100,6 +130,7 @@ impl Settings {
             ("call_timeout", "calls.timeout", self.call_timeout),
             ("heartbeat", "transport.heartbeat", self.heartbeat),
             ("handshake_timeout", "transport.handshake_timeout", self.handshake_timeout),
+            ("discovery_interval", "topology.refresh", self.discovery.refresh),
         ];
         if let Some((setting, key, _)) = positive.into_iter().find(|(_, _, value)| value.is_zero()) {
             return problem(setting, key, "is zero; more is needed".to_owned());
@@ -137,6 +168,20 @@ impl Settings {
             ("security.key", self.key.as_deref()),
             ("security.authorities", self.authorities.as_deref()),
         ]
+    }
+
+    /// What this program cannot do, as it was built without the feature for it.
+    pub(super) fn missing_feature(&self) -> Option<Problem> {
+        let text = "needs the feature `etcd`, and this program was built without it".to_owned();
+        let problem = |key| Some(Problem { setting: key, key, text });
+        match &self.discovery {
+            _ if cfg!(feature = "etcd") => None,
+            Discovery { etcd, .. } if !etcd.is_empty() => problem("topology.etcd"),
+            Discovery { etcd_prefix, .. } if *etcd_prefix != Discovery::default().etcd_prefix => {
+                problem("topology.etcd_prefix")
+            }
+            Discovery { .. } => None,
+        }
     }
 
     /// Which of the files for a secret or for certificates is named without those that it needs.

@@ -40,6 +40,11 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("security.closed", "true", "true"),
         ("topology.seeds", "[\"b:1\", \"[::1]:2\"]", "b:1, [::1]:2"),
         ("topology.expected_nodes", "5", "5"),
+        ("topology.dns", "[\"peers.local:1\"]", "peers.local:1"),
+        ("topology.file", "\"peers\"", "/etc/skyhold/peers"),
+        ("topology.etcd", "[\"e1:2379\", \"e2:2379\"]", "e1:2379, e2:2379"),
+        ("topology.etcd_prefix", "\"/shop\"", "/shop"),
+        ("topology.refresh", "\"1m\"", "60s"),
         ("calls.timeout", "\"1s\"", "1s"),
         ("calls.shutdown_timeout", "\"0s\"", "0ns"),
         ("limits.connections", "1", "1"),
@@ -63,12 +68,16 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
     ]
 }
 
-/// A file of `section.key = value` lines. Certificates are left out without TLS.
+/// Whether a key needs a feature that this build does not have.
+fn is_left_out(key: &str) -> bool {
+    let certificates = ["security.certificate", "security.key", "security.authorities"];
+    let registry = ["topology.etcd", "topology.etcd_prefix"];
+    !cfg!(feature = "tls") && certificates.contains(&key)
+        || !cfg!(feature = "etcd") && registry.contains(&key)
+}
+
+/// A file of `section.key = value` lines, without those that need a feature that is not there.
 fn file(values: &[(&str, &str)]) -> String {
-    let is_left_out = |key: &str| {
-        !cfg!(feature = "tls")
-            && ["security.certificate", "security.key", "security.authorities"].contains(&key)
-    };
     let lines = values.iter().filter(|(key, _)| !is_left_out(key));
     lines.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
 }
@@ -85,8 +94,7 @@ fn each_key_is_read_and_shown_and_no_other() {
     let mut default = Settings::new(String::new());
     for (key, (_, _, shown)) in KEYS.iter().zip(&values) {
         let is_set = key.field.show(&mut all).as_deref() == Some(shown);
-        let without_tls = !cfg!(feature = "tls") && key.field.show(&mut all).is_none();
-        assert!(is_set || without_tls, "{}: {:?}", key.path, key.field.show(&mut all));
+        assert!(is_set || is_left_out(key.path), "{}: {:?}", key.path, key.field.show(&mut all));
         assert_ne!(
             key.field.show(&mut default).as_deref(),
             Some(*shown),
@@ -102,16 +110,12 @@ fn each_key_can_be_given_by_the_environment() {
         let value = value.trim_matches(['[', ']']).replace('"', "");
         (format!("SKYHOLD__{}", key.to_uppercase().replace('.', "__")), value)
     };
-    let with_tls = |(key, ..): &&(&str, &str, &str)| {
-        cfg!(feature = "tls")
-            || !["security.certificate", "security.key", "security.authorities"].contains(key)
-    };
     // A list that begins with a bracket would lose it above.
     let values = values().into_iter().map(|(key, value, shown)| match key {
         "topology.seeds" => (key, "b:1, c:2", "b:1, c:2"),
         _ => (key, value, shown),
     });
-    let values: Vec<_> = values.filter(|value| with_tls(&value)).collect();
+    let values: Vec<_> = values.filter(|(key, ..)| !is_left_out(key)).collect();
     let environment: Vec<_> = values.iter().map(from_environment).collect();
     let read = read(Path::new(FILE), "", &environment).unwrap_or_else(|error| panic!("{error}"));
     let mut settings = read.settings;
@@ -328,6 +332,23 @@ fn values_that_do_not_go_together_are_refused_at_the_key_that_is_to_blame() {
         "security.certificate = \"b\"",
         "FILE: `security.key` is missing; `certificate`, `key` and `authorities` go together",
     );
+}
+
+#[test]
+fn what_needs_a_feature_is_refused_without_it() {
+    let file = |lines: &str| format!("node.name = \"a\"\n{lines}");
+    for (key, value) in [("topology.etcd", "[\"e:2379\"]"), ("topology.etcd_prefix", "\"/shop\"")] {
+        let refused = parse(&file(&format!("{key} = {value}")), &[]).err().map(|error| error.to_string());
+        let expected = format!(
+            "FILE:2: `{key}` needs the feature `etcd`, and this program was built without it\n2 | {key} = "
+        );
+        let expected = (!cfg!(feature = "etcd")).then(|| expected.replace("FILE", FILE));
+        let is_expected = match (&refused, &expected) {
+            (Some(refused), Some(expected)) => refused.starts_with(expected),
+            (refused, expected) => refused == expected,
+        };
+        assert!(is_expected, "{refused:?}");
+    }
 }
 
 #[test]

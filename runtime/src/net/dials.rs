@@ -56,6 +56,8 @@ enum State {
     Dialling,
     /// Connected by a dial of this node.
     Connected,
+    /// Not dialled as long as it is configured: it leads to this node itself.
+    Own,
 }
 
 impl Dials {
@@ -141,6 +143,13 @@ impl Dials {
         None
     }
 
+    /// An address is left alone until then; without a time for as long as it is configured.
+    pub(super) fn rest(&mut self, address: &str, until: Option<Instant>) {
+        if let Some(dial) = self.addresses.get_mut(address) {
+            dial.state = until.map_or(State::Own, State::Due);
+        }
+    }
+
     /// The node that is expected at an address.
     pub(super) fn expected_at(&self, address: &str) -> Option<&NodeId> {
         self.addresses.get(address)?.node.as_ref()
@@ -173,7 +182,7 @@ impl Dials {
     pub(super) fn next(&self) -> Option<Instant> {
         let due = self.addresses.values().filter_map(|dial| match dial.state {
             State::Due(at) => Some(at),
-            State::Dialling | State::Connected => None,
+            State::Dialling | State::Connected | State::Own => None,
         });
         due.min()
     }
@@ -302,6 +311,25 @@ mod tests {
         dials.lost(ADDRESS, now);
         dials.failed(ADDRESS, now);
         assert_eq!(dials.next(), None, "what comes of an earlier dial changes nothing");
+    }
+
+    #[test]
+    fn an_address_that_rests_is_not_dialled_unless_it_comes_anew() {
+        let (mut dials, now) = dials(true);
+        let seeds = |addresses: &[&str]| addresses.iter().map(|at| (Arc::from(*at), None)).collect();
+        due(&mut dials, now);
+        dials.failed(ADDRESS, now);
+        let later = now + Duration::from_secs(60);
+        dials.rest(ADDRESS, Some(later));
+        assert_eq!((due(&mut dials, now + Duration::from_secs(59)), due(&mut dials, later)), (0, 1));
+        dials.failed(ADDRESS, later);
+        dials.rest(ADDRESS, None);
+        dials.configure(&seeds(&[ADDRESS]), later);
+        dials.hint(&node(), later);
+        assert_eq!(dials.next(), None);
+        dials.configure(&seeds(&[]), later);
+        dials.configure(&seeds(&[ADDRESS]), later);
+        assert_eq!(due(&mut dials, later), 1);
     }
 
     #[test]

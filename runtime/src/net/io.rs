@@ -42,6 +42,18 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug + 'static {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Stream>>;
 }
 
+/// What names stand for.
+pub(crate) trait Resolve: Send + Sync + fmt::Debug + 'static {
+    /// The addresses for which `address`, which is `host:port`, stands now. There is no timeout here.
+    ///
+    /// # Errors
+    /// The name is unknown, or nobody can be asked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the question.
+    fn lookup<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
 /// A bound address whose incoming streams wait to be accepted; dropping it stops the listening.
 pub(crate) trait Listener: Send {
     /// The address that peers can dial, with the real port where port 0 was asked for.
@@ -105,6 +117,12 @@ impl Transport for Tcp {
             }
             Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
         })
+    }
+}
+
+impl Resolve for Tcp {
+    fn lookup<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(lookup_host(address).await?.collect()) })
     }
 }
 

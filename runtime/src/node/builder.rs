@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::cluster::coordinator::Coordinator;
+use crate::cluster::discovery::{AskingNode, Discovery};
 use crate::cluster::membership;
 use crate::config::{Access, ConfigError, Limits, MAX_CLUSTER, Problem, Router, Routes, Secret, Settings};
 use crate::error::StartError;
@@ -25,6 +26,7 @@ use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
 use crate::node::configured::{Configured, Source};
+use crate::node::discovering::Discovering;
 use crate::node::follow;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
@@ -48,6 +50,7 @@ pub struct NodeBuilder {
     settings: Settings,
     /// Those that code gives. They stay when a file's change.
     seeds: Vec<String>,
+    providers: Vec<Arc<dyn Discovery>>,
     secret: Option<Secret>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
@@ -68,6 +71,7 @@ impl NodeBuilder {
         Self {
             settings,
             seeds: Vec::new(),
+            providers: Vec::new(),
             secret: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -159,6 +163,31 @@ impl NodeBuilder {
     /// say the same. Default: 0, nobody has said it, and there is no quorum.
     pub fn expected_nodes(mut self, nodes: usize) -> Self {
         self.settings.expected_nodes = nodes;
+        self
+    }
+
+    /// Something that knows addresses of peers: a [`FixedList`](crate::FixedList), [`Dns`](crate::Dns), an
+    /// [`AddressFile`](crate::AddressFile), with the feature `etcd` an `Etcd`, or one of your own. It is asked at the start and then
+    /// again and again, and what it gives is dialled as long as it gives it. More than one may be given; what one of them finds, or
+    /// does not find, does not touch what the others have found.
+    ///
+    /// ```
+    /// # use skyhold::prelude::*;
+    /// # use skyhold::{AddressFile, Dns};
+    /// let node = Node::builder("a")
+    ///     .listen("10.0.0.1:7001")
+    ///     .discover(Dns::new("skyhold.default.svc:7001"))
+    ///     .discover(AddressFile::new("/etc/skyhold/peers"));
+    /// ```
+    pub fn discover(mut self, provider: impl Discovery) -> Self {
+        self.providers.push(Arc::new(provider));
+        self
+    }
+
+    /// How long to wait after the answer of a discovery provider before it is asked again. More than zero; a provider may want
+    /// another pause. Default: 10 s.
+    pub fn discovery_interval(mut self, interval: Duration) -> Self {
+        self.settings.discovery.refresh = interval;
         self
     }
 
@@ -357,7 +386,12 @@ impl NodeBuilder {
             listen: address,
         };
         let topics = Arc::new(Topics::default());
-        let (in_force, topology) = InForce::new(identity, self.features, &settings, self.seeds, self.router);
+        let tasks = host.tasks.clone();
+        let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
+        let asking = AskingNode::new(settings.cluster.clone(), id.clone(), host.incarnation, address);
+        let (discovering, topology) = Discovering::new(asking, Arc::clone(&spawn), &settings, self.seeds);
+        let in_force =
+            InForce::new(identity, self.features, &settings, Arc::clone(&discovering), self.router);
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]
         in_force.security.set_tls(self.tls);
@@ -370,8 +404,6 @@ impl NodeBuilder {
             topics: Arc::clone(&topics),
             access: Arc::clone(&in_force.access),
         };
-        let tasks = host.tasks.clone();
-        let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
         let ends = Arc::new(Ends::default());
         let surroundings =
             Surroundings { inbox: Arc::new(inbox), news: news.clone(), spawn, ends: Arc::clone(&ends) };
@@ -385,6 +417,7 @@ impl NodeBuilder {
             Peers::new(id, wiring.clone(), hears_news, to_cluster, Arc::clone(&table), publish, topology);
 
         let labels = settings.labels.clone();
+        discovering.start(&settings, self.providers);
         let configured = self.configured.map(|configured| configured.started(settings));
         let inner = Inner::new(
             Arc::clone(&host),
@@ -430,7 +463,8 @@ impl NodeBuilder {
                 |error: TlsError| StartError::InvalidSetting { setting: "tls", problem: error.to_string() };
             return tls.check(id).map_err(invalid);
         }
-        let opens_sockets = self.settings.opens_sockets() || !self.seeds.is_empty();
+        let is_given_peers = !self.seeds.is_empty() || !self.providers.is_empty();
+        let opens_sockets = self.settings.opens_sockets() || is_given_peers;
         if opens_sockets && self.secret.is_none() && !self.settings.is_insecure {
             if let Some(configured) = &self.configured {
                 return Err(configured.insecure(id).into());

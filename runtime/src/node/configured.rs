@@ -221,7 +221,7 @@ impl Configured {
         if let Some(Problem { key, text, .. }) = in_force.problem() {
             return Err(loaded.read.invalid(key, text));
         }
-        let opens_sockets = in_force.opens_sockets() || inner.in_force.has_seeds();
+        let opens_sockets = in_force.opens_sockets() || inner.in_force.discovering.is_given_by_code();
         // What code has given counts as long as the file's does not change.
         let security = &inner.in_force.security;
         let has_secret =

@@ -14,6 +14,7 @@ use crate::net::news::News;
 use crate::node::node::Node;
 use crate::node::registrar::PEERS_KNOW_WITHIN;
 use crate::node::reload::log;
+use crate::node::seeker::WITHDRAWN_WITHIN;
 use crate::node::signals::{Signals, Wanted};
 use crate::service::core::Order;
 use crate::service::supervisor::child::{Halt, Lever};
@@ -116,7 +117,10 @@ impl Node {
     async fn drain_all(&self) {
         let inner = self.inner();
         // Peers first: while names still lead here on this node, what is under way can call what it needs.
-        withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN).await;
+        let withdrawn = withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN);
+        // Newcomers are not sent here any more.
+        let discovery = time::timeout(WITHDRAWN_WITHIN, inner.in_force.discovering.end());
+        tokio::join!(withdrawn, discovery);
         // The last one started ends first: what it needs was started before it.
         for supervisor in inner.supervisors().iter().rev() {
             supervisor.pull(Halt::Drain);

@@ -288,13 +288,16 @@ fn check_certificate(config: &ConnectionConfig, peer: &PeerIdentity) -> Result<(
     certificate.check(&peer.node).map_err(|detail| Refuse::new(RefuseReason::Certificate, detail))
 }
 
+/// What a node says to itself.
+pub(crate) const ITSELF: &str = "the peer is this node itself";
+
 fn check_name_differs(config: &ConnectionConfig, peer: &PeerIdentity) -> Result<(), Refuse> {
     let own = &config.identity;
     if peer.node != own.node {
         return Ok(());
     }
     let detail = if peer.incarnation == own.incarnation {
-        "the peer is this node itself".to_owned()
+        ITSELF.to_owned()
     } else {
         format!("the peer has the name of this node, {:?}", peer.node)
     };

@@ -29,6 +29,8 @@ pub struct Cluster {
     network: Network,
     nodes: Vec<Node>,
     configure: Configure,
+    /// Whether each node has each other for a seed.
+    is_seeded: bool,
 }
 
 impl Cluster {
@@ -48,13 +50,39 @@ impl Cluster {
     where
         F: Fn(NodeBuilder) -> NodeBuilder + Send + Sync + 'static,
     {
-        let mut cluster = Self { network: Network::new(), nodes: Vec::new(), configure: Box::new(configure) };
+        let mut cluster = Self::new(Box::new(configure), true);
         for index in 0..nodes {
             let node = cluster.start_node(index, nodes).await;
             cluster.nodes.push(node);
         }
         cluster.connected().await;
         cluster
+    }
+
+    /// A cluster without nodes, which [`Cluster::add`] gets one by one. They have no seeds and do not know of each other, but for what
+    /// the settings say: for tests of [`Discovery`](crate::Discovery). The hosts `n0`, `n1`, and so on, have the addresses 10.0.0.1,
+    /// 10.0.0.2, and so on, and each node listens on port 7000.
+    pub fn without_seeds<F>(configure: F) -> Self
+    where
+        F: Fn(NodeBuilder) -> NodeBuilder + Send + Sync + 'static,
+    {
+        Self::new(Box::new(configure), false)
+    }
+
+    fn new(configure: Configure, is_seeded: bool) -> Self {
+        Self { network: Network::new(), nodes: Vec::new(), configure, is_seeded }
+    }
+
+    /// Starts one more node, and does not wait until it is connected: [`Cluster::connected`]. Nodes that live already do not get it for
+    /// a seed.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn add(&mut self) -> &Node {
+        let index = self.nodes.len();
+        let node = self.start_node(index, index).await;
+        self.nodes.push(node);
+        &self.nodes[index]
     }
 
     /// How many nodes the cluster was started with, whether or not they live.
@@ -177,7 +205,7 @@ impl Cluster {
             .transport(Arc::new(host))
             .listen(format!("0.0.0.0:{PORT}"))
             .connections_per_peer(connections_per_peer());
-        for other in (0..nodes).filter(|&other| other != index) {
+        for other in (0..nodes).filter(|&other| other != index && self.is_seeded) {
             builder = builder.seed(format!("{}:{PORT}", name(other)));
         }
         match (self.configure)(builder).start().await {

@@ -30,10 +30,12 @@
 //! ```
 
 mod cluster;
+mod names;
 mod network;
 mod revisions;
 mod usage;
 
 pub use cluster::Cluster;
+pub use names::Names;
 pub use revisions::first_revision;
 pub use usage::{Usage, usage};

@@ -1,5 +1,6 @@
 //! Nodes that are started from files, and files that change while they run.
 
+mod discovery;
 mod follow;
 mod load;
 mod reload;

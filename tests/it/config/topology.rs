@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use super::{Counter, CounterHandle, Folder, open, shown};
 use crate::raw::{has_peers, refusal, soon};
 
-async fn listening(name: &str) -> Node {
+pub(super) async fn listening(name: &str) -> Node {
     let node = Node::builder(name).listen("127.0.0.1:0").insecure_without_secret().start().await.unwrap();
     node.service("counter", Counter::default).start().await.unwrap();
     node
@@ -20,7 +20,7 @@ fn at(node: &Node) -> SocketAddr {
     node.address().unwrap()
 }
 
-async fn reload(folder: &Folder, node: &Node, more: &str) -> Vec<String> {
+pub(super) async fn reload(folder: &Folder, node: &Node, more: &str) -> Vec<String> {
     let name = node.id().as_str();
     folder.write(&format!("{name}.toml"), &(open(name) + more));
     shown(&node.cluster().reload().await.unwrap())
