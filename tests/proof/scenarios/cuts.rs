@@ -1,0 +1,73 @@
+//! The network fails, in part, while every process is well.
+
+use crate::Fallible;
+use crate::clock::{self, between};
+use crate::namespaces::Namespaces;
+use crate::scene::{SILENCE, SLACK, Scene, pause};
+use crate::words::{Mix, What};
+
+/// What one node sends another one is lost, for longer than the silence. Both are there for the three others, so neither is dead.
+pub(crate) fn one_way(scene: &mut Scene<'_>) -> Fallible<()> {
+    scene.load(Mix::RoutedAndEach)?;
+    let [from, to, ..] = scene.shuffled();
+    let cables = cables(scene)?;
+    let since = clock::now();
+    cables.drop_one_way(from, to)?;
+    scene.ways(&format!("n{from} -> n{to} is dropped"), |a, b| (a, b) != (from, to))?;
+    pause(if scene.plan.is_full { 30_000 } else { 7000 });
+    scene.ways("the drop at its end", |a, b| (a, b) != (from, to))?;
+    let healed = clock::now();
+    // Calls between nodes that are not concerned do not notice.
+    scene.none_may_fail(since, healed, move |call| {
+        let caller = crate::records::caller(call.number).0;
+        call.target.is_some_and(|target| ![from, to].contains(&target)) && ![from, to].contains(&caller)
+    });
+    cables.heal()?;
+    scene.heals(healed, "whole again")?;
+    scene.nobody_tells(What::Died, since);
+    Ok(())
+}
+
+/// A node's cable is pulled: the four and the one are dead to each other within the silence, and whole again within the time to heal.
+pub(crate) fn isolation(scene: &mut Scene<'_>) -> Fallible<()> {
+    let nodes = scene.shuffled();
+    cut(scene, &nodes[..1], &nodes[1..])
+}
+
+/// Two and three nodes, each of which go on for themselves.
+pub(crate) fn islands(scene: &mut Scene<'_>) -> Fallible<()> {
+    let nodes = scene.shuffled();
+    cut(scene, &nodes[..2], &nodes[2..])
+}
+
+fn cut(scene: &mut Scene<'_>, few: &[usize], many: &[usize]) -> Fallible<()> {
+    scene.load(Mix::RoutedAndEach)?;
+    let cables = cables(scene)?;
+    let since = clock::now();
+    match few {
+        [one] => cables.isolate(*one)?,
+        several => cables.move_away(several)?,
+    }
+    let is_open = |a: usize, b: usize| few.contains(&a) == few.contains(&b);
+    scene.ways(&format!("{few:?} are cut from {many:?}"), is_open)?;
+    for (here, there) in [(few, many), (many, few)] {
+        for lost in there {
+            scene.all_tell(here, (What::Died, *lost), since, SILENCE + SLACK);
+        }
+    }
+    let split = scene.cluster.groups_see_themselves(&[few, many], SILENCE + SLACK);
+    scene.time("each side sees itself alone", split.map(|at| between(since, at)), SILENCE + SLACK);
+    // From here on whoever calls anybody calls somebody on the own side.
+    let begin = clock::now();
+    pause(1000);
+    scene.none_may_fail(begin, clock::now(), |call| call.target.is_none());
+    scene.ways("the cut at its end", is_open)?;
+    let healed = clock::now();
+    cables.heal()?;
+    scene.ways("healed", |_, _| true)?;
+    scene.heals(healed, "whole again")
+}
+
+fn cables<'a>(scene: &Scene<'a>) -> Fallible<&'a Namespaces> {
+    Ok(scene.cluster.network.cables().ok_or("nothing can be cut here")?)
+}
