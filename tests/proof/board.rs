@@ -26,6 +26,17 @@ pub(crate) struct Board {
     more: Condvar,
 }
 
+/// A word of a member or a peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) by: Who,
+    pub(crate) at: Micros,
+    /// Of whom.
+    pub(crate) of: String,
+    pub(crate) incarnation: u64,
+    pub(crate) why: String,
+}
+
 /// What a node sees: living members with their lives, those that it suspects, and connected peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sight {
@@ -70,12 +81,13 @@ impl Board {
         })
     }
 
-    /// All that was told of members and peers: by whom, when, what, of whom, of which life, why.
-    pub(crate) fn told<T>(&self, keep: impl Fn(Who, Micros, What, &str, u64, &str) -> Option<T>) -> Vec<T> {
+    /// All of these words of members and peers that were told since then.
+    pub(crate) fn told(&self, wanted: What, since: Micros) -> Vec<Told> {
         let said = self.said();
-        let told = said.iter().filter_map(|(who, dated)| match &dated.report {
-            Report::Told { what, node, incarnation, why } => {
-                keep(*who, dated.at, *what, node, *incarnation, why)
+        let told = said.iter().filter_map(|(by, dated)| match &dated.report {
+            Report::Told { what, node, incarnation, why } if *what == wanted && dated.at >= since => {
+                let (of, incarnation) = (node.clone(), *incarnation);
+                Some(Told { by: *by, at: dated.at, of, incarnation, why: why.clone() })
             }
             _ => None,
         });

@@ -9,7 +9,7 @@ use crate::board::{Board, Sight, Who, sight};
 use crate::clock::{self, Micros};
 use crate::network::Network;
 use crate::process::Process;
-use crate::words::{Begin, Command, Mix, NODES, Report, name};
+use crate::words::{Begin, Calls, Command, NODES, Report, name};
 
 /// How long what goes well may take. Much more than it takes: the machine may be busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -120,10 +120,10 @@ impl<'a> Cluster<'a> {
         Ok(calls * 1000 / millis)
     }
 
-    /// These nodes begin to call, each so often a second.
-    pub(crate) fn load(&mut self, nodes: &[usize], per_second: u32, mix: Mix) -> Fallible<()> {
+    /// Each of these nodes begins to call.
+    pub(crate) fn load(&mut self, nodes: &[usize], calls: Calls) -> Fallible<()> {
         for node in nodes {
-            self.process(*node)?.tell(&Command::Load { per_second, mix })?;
+            self.process(*node)?.tell(&Command::Load(calls))?;
         }
         for node in nodes {
             let is_loaded = |report: &Report| matches!(report, Report::Loaded).then_some(());

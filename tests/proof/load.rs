@@ -16,10 +16,10 @@ use crate::Fallible;
 use crate::clock;
 use crate::node::{Handle, SERVICE};
 use crate::records::{CallRecord, Kind, Records, Target, number};
-use crate::words::{Mix, NODES, name};
+use crate::words::{Calls, Mix, NODES, name};
 
-/// The deadline of each call.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
+/// The deadline of the calls that measure how much the nodes can do.
+const CALIBRATION: Duration = Duration::from_secs(5);
 
 /// The most calls of a node that are open at a time. Above it none is made.
 const OPEN: u32 = 20_000;
@@ -27,7 +27,7 @@ const OPEN: u32 = 20_000;
 /// How often calls are made.
 const TICK: Duration = Duration::from_millis(5);
 
-/// How long after its deadline a call that has not ended is said to be open.
+/// How long after the deadlines a call that has not ended is said to be open.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who makes the calls of a node.
@@ -56,6 +56,7 @@ struct Pad {
 pub(crate) struct Load {
     end: Arc<AtomicBool>,
     task: JoinHandle<()>,
+    deadline: Duration,
     open: Arc<Semaphore>,
 }
 
@@ -88,7 +89,7 @@ impl Caller {
                 tokio::spawn(async move {
                     let mut answered = 0;
                     while Instant::now() < end {
-                        answered += u64::from(pad.call(&handles.routed, None).await == Kind::OK);
+                        answered += u64::from(pad.call(&handles.routed, None, CALIBRATION).await == Kind::OK);
                     }
                     answered
                 })
@@ -101,12 +102,12 @@ impl Caller {
         Ok(answered)
     }
 
-    /// Begins to call so often a second.
-    pub(crate) async fn begin(&mut self, per_second: u32, mix: Mix) -> Fallible<Load> {
+    /// Begins to call.
+    pub(crate) async fn begin(&mut self, calls: Calls) -> Fallible<Load> {
         let handles = self.handles().await?;
         let end = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(call_often(handles, self.pad.clone(), per_second, mix, Arc::clone(&end)));
-        Ok(Load { end, task, open: Arc::clone(&self.pad.open) })
+        let task = tokio::spawn(call_often(handles, self.pad.clone(), calls, Arc::clone(&end)));
+        Ok(Load { end, task, deadline: calls.deadline, open: Arc::clone(&self.pad.open) })
     }
 }
 
@@ -118,7 +119,7 @@ impl Load {
             drop(self.task.await);
             drop(self.open.acquire_many(OPEN).await);
         };
-        match tokio::time::timeout(DEADLINE + PATIENCE, all).await {
+        match tokio::time::timeout(self.deadline + PATIENCE, all).await {
             Ok(()) => 0,
             Err(_) => u64::from(OPEN) - self.open.available_permits() as u64,
         }
@@ -127,18 +128,18 @@ impl Load {
 
 impl Pad {
     /// Makes one call and writes down what it came to.
-    async fn call(&self, handle: &Handle, target: Target) -> Kind {
+    async fn call(&self, handle: &Handle, target: Target, deadline: Duration) -> Kind {
         let number = number(self.place.0, self.place.1, self.sequence.fetch_add(1, Ordering::Relaxed));
         let (began, instant) = (clock::now(), Instant::now());
-        let result = handle.mark(number).timeout(DEADLINE).into_future().await;
+        let result = handle.mark(number).timeout(deadline).into_future().await;
         let (took, kind) = (instant.elapsed(), Kind::of(&result));
         let may_have_run = result.as_ref().is_err_and(skyhold::CallError::may_have_run);
-        self.calls.add(&CallRecord { number, began, took, target, kind, may_have_run }.write());
+        self.calls.add(&CallRecord { number, began, took, deadline, target, kind, may_have_run }.write());
         kind
     }
 }
 
-async fn call_often(handles: Arc<Handles>, pad: Pad, per_second: u32, mix: Mix, end: Arc<AtomicBool>) {
+async fn call_often(handles: Arc<Handles>, pad: Pad, calls: Calls, end: Arc<AtomicBool>) {
     let mut ticks = tokio::time::interval(TICK);
     // A process that stood still does not catch up.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -146,18 +147,18 @@ async fn call_often(handles: Arc<Handles>, pad: Pad, per_second: u32, mix: Mix, 
     while !end.load(Ordering::SeqCst) {
         ticks.tick().await;
         let now = Instant::now();
-        owed += (now - before).min(10 * TICK).as_secs_f64() * f64::from(per_second);
+        owed += (now - before).min(10 * TICK).as_secs_f64() * f64::from(calls.per_second);
         before = now;
         while owed >= 1.0 {
             owed -= 1.0;
             turn += 1;
             // Every second call goes to one node, to each in its turn.
-            let target = (mix == Mix::RoutedAndEach && turn.is_multiple_of(2)).then_some(turn / 2 % NODES);
+            let target = (calls.mix == Mix::RoutedAndEach && turn.is_multiple_of(2)).then_some(turn / 2 % NODES);
             let Ok(open) = Arc::clone(&pad.open).try_acquire_owned() else { continue };
             let (handles, pad) = (Arc::clone(&handles), pad.clone());
             tokio::spawn(async move {
                 let handle = target.map_or(&handles.routed, |node| &handles.each[node]);
-                pad.call(handle, target).await;
+                pad.call(handle, target, calls.deadline).await;
                 drop(open);
             });
         }

@@ -26,7 +26,7 @@ pub(crate) const SERVICE: &str = "tally";
 /// How often a node looks whom it sees.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long the thread sleeps that sees whether the process gets processor time, and from when on its waking is late.
+/// How long those sleep who see whether the process gets processor time, and from when on their waking is late.
 const NAP: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_millis(10);
 
@@ -82,6 +82,7 @@ async fn run(begin: &Begin, mut given: mpsc::Receiver<Command>) -> Fallible<()> 
     tokio::spawn(tell(node.clone()));
     node.service(SERVICE, move || Tally { ran: Arc::clone(&ran) }).start().await?;
     tokio::spawn(look(node.clone()));
+    tokio::spawn(watch_the_runtime(record("behind")?));
     say(Report::Up { incarnation: node.incarnation().0 });
     let mut caller = Caller::new(begin.node, begin.life, node.clone(), calls);
     let mut load: Option<Load> = None;
@@ -91,8 +92,8 @@ async fn run(begin: &Begin, mut given: mpsc::Receiver<Command>) -> Fallible<()> 
                 let calls = caller.calibrate(callers, Duration::from_millis(millis)).await?;
                 say(Report::Calibrated { calls });
             }
-            Command::Load { per_second, mix } => {
-                load = Some(caller.begin(per_second, mix).await?);
+            Command::Load(calls) => {
+                load = Some(caller.begin(calls).await?);
                 say(Report::Loaded);
             }
             Command::Rest => {
@@ -187,16 +188,29 @@ fn read_commands(commands: &mpsc::Sender<Command>) {
     std::process::exit(0);
 }
 
+/// Writes down when a task that only sleeps was woken late: then the runtime had more to do than it could.
+async fn watch_the_runtime(behind: Arc<Records>) {
+    let mut woken = (clock::now(), Instant::now());
+    loop {
+        tokio::time::sleep(NAP).await;
+        woken = write_if_late(&behind, woken);
+    }
+}
+
 /// Writes down when this thread, which only sleeps, was woken late: then the process got no processor, or was stopped.
 fn watch_the_processor(late: &Records) {
     let mut woken = (clock::now(), Instant::now());
     loop {
         std::thread::sleep(NAP);
-        let now = (clock::now(), Instant::now());
-        if now.1 - woken.1 > NAP + LATE {
-            let record = [micros(NAP) + woken.0, now.0].map(u64::to_le_bytes);
-            late.add(record.as_flattened());
-        }
-        woken = now;
+        woken = write_if_late(late, woken);
     }
+}
+
+fn write_if_late(records: &Records, slept: (clock::Micros, Instant)) -> (clock::Micros, Instant) {
+    let now = (clock::now(), Instant::now());
+    if now.1 - slept.1 > NAP + LATE {
+        let record = [micros(NAP) + slept.0, now.0].map(u64::to_le_bytes);
+        records.add(record.as_flattened());
+    }
+    now
 }

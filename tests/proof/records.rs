@@ -1,6 +1,7 @@
 //! What is written down about every call and every message, at once and by one system call each, so that it outlives a killed process.
 //!
-//! Three files for each life of a node: its calls, what its service ran, and when its process got no processor.
+//! For each life of a node a file of its calls, one of what its service ran, one of when its process got no processor, and one of when its
+//! runtime was behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -51,6 +52,8 @@ pub(crate) struct CallRecord {
     pub(crate) number: u64,
     pub(crate) began: Micros,
     pub(crate) took: Duration,
+    /// After which time it was to end.
+    pub(crate) deadline: Duration,
     pub(crate) target: Target,
     pub(crate) kind: Kind,
     pub(crate) may_have_run: bool,
@@ -61,7 +64,8 @@ impl CallRecord {
 
     pub(crate) fn write(&self) -> [u8; Self::SIZE] {
         let target = self.target.map_or(0, |node| node as u64 + 1);
-        let ends = target | u64::from(self.kind.0) << 8 | u64::from(self.may_have_run) << 16;
+        let deadline = micros(self.deadline) / 1000 & 0xffff;
+        let ends = target | u64::from(self.kind.0) << 8 | u64::from(self.may_have_run) << 16 | deadline << 24;
         let mut bytes = [0; Self::SIZE];
         for (place, value) in bytes.chunks_exact_mut(8).zip([self.number, self.began, micros(self.took), ends]) {
             place.copy_from_slice(&value.to_le_bytes());
@@ -76,6 +80,7 @@ impl CallRecord {
             number,
             began,
             took: Duration::from_micros(took),
+            deadline: Duration::from_millis(ends >> 24 & 0xffff),
             target: usize::from(byte(0)).checked_sub(1),
             kind: Kind(byte(8)),
             may_have_run: byte(16) != 0,
@@ -113,7 +118,7 @@ impl Records {
     }
 }
 
-/// Where a life of a node writes its records of one sort: `calls`, `ran` or `late`.
+/// Where a life of a node writes its records of one sort: `calls`, `ran`, `late` or `behind`.
 pub(crate) fn path(folder: &Path, node: usize, life: u64, sort: &str) -> PathBuf {
     folder.join(format!("n{node}.{life}.{sort}"))
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::Fallible;
-use crate::board::Who;
+use crate::board::Told;
 use crate::clock::{self, Micros, between};
 use crate::cluster::{Cluster, pairs};
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::records::CallRecord;
 use crate::table::Row;
-use crate::words::{Mix, NODES, What, name};
+use crate::words::{Calls, Mix, NODES, What, name};
 
 /// What a busy machine may add to a time that is promised. The times that it would take if the promise did not hold are seconds longer.
 pub(crate) const SLACK: Duration = Duration::from_millis(400);
@@ -52,13 +52,25 @@ impl<'a> Scene<'a> {
     }
 
     /// All nodes call from now on. Returns when calls have gone well for a moment.
-    pub(crate) fn load(&mut self, mix: Mix) -> Fallible<()> {
+    pub(crate) fn load(&mut self, calls: Calls) -> Fallible<()> {
         let all: Vec<_> = (0..NODES).collect();
-        self.cluster.load(&all, self.plan.per_second, mix)?;
+        self.cluster.load(&all, calls)?;
         let begin = clock::now();
         pause(500);
         self.none_may_fail(begin, clock::now(), |_| true);
         Ok(())
+    }
+
+    /// Calls to anybody and to each, half as many as in [`Scene::routed`]: when a cut heals, what was held up comes on top of them. Their
+    /// deadline is short, so that many pass it.
+    pub(crate) fn mixed(&self) -> Calls {
+        let deadline = Duration::from_secs(1);
+        Calls { per_second: self.plan.per_second / 2, mix: Mix::RoutedAndEach, deadline }
+    }
+
+    /// Calls to anybody, half as many as the nodes can do at most. Their deadline is long: it is not the machine that is to fail one.
+    pub(crate) fn routed(&self) -> Calls {
+        Calls { per_second: self.plan.per_second, mix: Mix::Routed, deadline: Duration::from_secs(5) }
     }
 
     /// Some nodes in an order by chance.
@@ -116,13 +128,11 @@ impl<'a> Scene<'a> {
     }
 
     /// When each of these nodes has first told this of that node since then; none that has not.
-    pub(crate) fn told(&self, what: What, of: usize, since: Micros) -> Vec<(Who, Micros, u64)> {
-        let of = name(of);
-        let mut told: Vec<(Who, Micros, u64)> = self.cluster.board.told(|who, at, told, node, incarnation, _| {
-            (told == what && node == of && at >= since).then_some((who, at, incarnation))
-        });
-        told.sort_by_key(|(who, at, _)| (who.node, *at));
-        told.dedup_by_key(|(who, ..)| who.node);
+    pub(crate) fn told(&self, what: What, of: usize, since: Micros) -> Vec<Told> {
+        let mut told = self.cluster.board.told(what, since);
+        told.retain(|told| told.of == name(of));
+        told.sort_by_key(|told| (told.by.node, told.at));
+        told.dedup_by_key(|told| told.by.node);
         told
     }
 
@@ -134,18 +144,18 @@ impl<'a> Scene<'a> {
         (what, of): (What, usize),
         since: Micros,
         limit: Duration,
-    ) -> Vec<(Who, Micros, u64)> {
+    ) -> Vec<Told> {
         let begin = std::time::Instant::now();
         let (label, patience) = (format!("{what:?} {}", name(of)), limit + Duration::from_secs(10));
         loop {
-            let told: Vec<_> = self.told(what, of, since);
-            let told: Vec<_> = told.into_iter().filter(|(who, ..)| observers.contains(&who.node)).collect();
+            let mut told = self.told(what, of, since);
+            told.retain(|told| observers.contains(&told.by.node));
             if told.len() == observers.len() || begin.elapsed() > patience {
-                for (who, at, _) in &told {
-                    self.row.measure(&label, between(since, *at));
-                    self.row.limits.push((*who, since, *at, limit, label.clone()));
+                for told in &told {
+                    self.row.measure(&label, between(since, told.at));
+                    self.row.limits.push((told.by, since, told.at, limit, label.clone()));
                 }
-                let silent = observers.iter().filter(|node| told.iter().all(|(who, ..)| who.node != **node));
+                let silent = observers.iter().filter(|node| told.iter().all(|told| told.by.node != **node));
                 let silent: Vec<_> = silent.map(|node| name(*node)).collect();
                 self.check(silent.is_empty(), || format!("{label} was never told by {}", silent.join(" ")));
                 return told;
@@ -156,9 +166,8 @@ impl<'a> Scene<'a> {
 
     /// Nobody has told this since then.
     pub(crate) fn nobody_tells(&mut self, what: What, since: Micros) {
-        let told = self.cluster.board.told(|who, at, told, node, _, why| {
-            (told == what && at >= since).then(|| format!("n{} {what:?} {node} {why}", who.node))
-        });
+        let told = self.cluster.board.told(what, since);
+        let told: Vec<_> = told.iter().map(|told| format!("n{} {what:?} {} {}", told.by.node, told.of, told.why)).collect();
         self.check(told.is_empty(), || format!("told though nothing of it is so: {}", told.join(", ")));
     }
 

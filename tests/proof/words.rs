@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +40,21 @@ pub(crate) enum Mix {
     RoutedAndEach,
 }
 
+/// How is called.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Calls {
+    pub(crate) per_second: u32,
+    pub(crate) mix: Mix,
+    pub(crate) deadline: Duration,
+}
+
 /// What the driver says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Call without a pause for some time, with so many callers.
     Calibrate { callers: usize, millis: u64 },
-    /// Call so often from now on.
-    Load { per_second: u32, mix: Mix },
+    /// Call so from now on.
+    Load(Calls),
     /// Make no more calls, and say when all have ended.
     Rest,
     /// Send one datagram to each of these.

@@ -230,6 +230,9 @@ impl Coordinator {
                 let changed = self.directory.remove_peer(&node, incarnation);
                 self.publish_if(changed);
             }
+            PeerEvent::Silent { node, incarnation } => {
+                self.membership.handle_silent(&node, incarnation, time::now());
+            }
             PeerEvent::Names(link, names) => {
                 let peer = link.peer();
                 if self.directory.apply(&peer.node, peer.incarnation, names) {

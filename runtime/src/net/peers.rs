@@ -336,6 +336,9 @@ impl Peers {
             }
             self.publish_table();
             self.tell(PeerEvent::Down { link, is_away }).await;
+            if let CloseReason::Silent(_) = reason {
+                self.tell(PeerEvent::Silent { node: node.clone(), incarnation }).await;
+            }
             (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
         } else if (reason.is_refusal() || matches!(reason, CloseReason::HandshakeTimeout)) && !is_duplicate {
             (self.publish)(Event::PeerRefused { address, reason: reason.to_string() });

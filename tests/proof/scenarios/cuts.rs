@@ -4,11 +4,11 @@ use crate::Fallible;
 use crate::clock::{self, between};
 use crate::namespaces::Namespaces;
 use crate::scene::{SILENCE, SLACK, Scene, pause};
-use crate::words::{Mix, What};
+use crate::words::{NODES, What, name};
 
 /// What one node sends another one is lost, for longer than the silence. Both are there for the three others, so neither is dead.
 pub(crate) fn one_way(scene: &mut Scene<'_>) -> Fallible<()> {
-    scene.load(Mix::RoutedAndEach)?;
+    scene.load(scene.mixed())?;
     let [from, to, ..] = scene.shuffled();
     let cables = cables(scene)?;
     let since = clock::now();
@@ -30,18 +30,21 @@ pub(crate) fn one_way(scene: &mut Scene<'_>) -> Fallible<()> {
 
 /// A node's cable is pulled: the four and the one are dead to each other within the silence, and whole again within the time to heal.
 pub(crate) fn isolation(scene: &mut Scene<'_>) -> Fallible<()> {
-    let nodes = scene.shuffled();
-    cut(scene, &nodes[..1], &nodes[1..])
+    cut(scene, 1)
 }
 
 /// Two and three nodes, each of which go on for themselves.
 pub(crate) fn islands(scene: &mut Scene<'_>) -> Fallible<()> {
-    let nodes = scene.shuffled();
-    cut(scene, &nodes[..2], &nodes[2..])
+    cut(scene, 2)
 }
 
-fn cut(scene: &mut Scene<'_>, few: &[usize], many: &[usize]) -> Fallible<()> {
-    scene.load(Mix::RoutedAndEach)?;
+fn cut(scene: &mut Scene<'_>, size: usize) -> Fallible<()> {
+    scene.load(scene.mixed())?;
+    let mut nodes = scene.shuffled();
+    let (few, many) = nodes.split_at_mut(size);
+    few.sort_unstable();
+    many.sort_unstable();
+    let (few, many): (&[usize], &[usize]) = (few, many);
     let cables = cables(scene)?;
     let since = clock::now();
     match few {
@@ -65,7 +68,15 @@ fn cut(scene: &mut Scene<'_>, few: &[usize], many: &[usize]) -> Fallible<()> {
     let healed = clock::now();
     cables.heal()?;
     scene.ways("healed", |_, _| true)?;
-    scene.heals(healed, "whole again")
+    scene.heals(healed, "whole again")?;
+    // Who was on one's own side all the time was never dead.
+    let died = scene.cluster.board.told(What::Died, since).into_iter().filter(|told| {
+        let of = (0..NODES).find(|node| name(*node) == told.of);
+        of.is_some_and(|of| is_open(told.by.node, of))
+    });
+    let died: Vec<_> = died.map(|told| format!("n{} {}", told.by.node, told.of)).collect();
+    scene.check(died.is_empty(), || format!("told dead on the own side (by whom, who): {}", died.join(", ")));
+    Ok(())
 }
 
 fn cables<'a>(scene: &Scene<'a>) -> Fallible<&'a Namespaces> {

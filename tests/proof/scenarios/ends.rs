@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Fallible;
 use crate::clock::{self, between};
 use crate::scene::{HEALED, SLACK, Scene, pause};
-use crate::words::{Mix, NODES, What, name};
+use crate::words::{NODES, What, name};
 
 /// What is promised for the end of a process that its system tells of.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -16,7 +16,7 @@ const BACK: Duration = Duration::from_secs(2);
 /// Killed, a process is dead to all at once. Started again at its address, be it later or right away, it is a new life to all, and the handles
 /// of before lead there.
 pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
-    scene.load(Mix::RoutedAndEach)?;
+    scene.load(scene.mixed())?;
     let rounds = if scene.plan.is_full { 10 } else { 2 };
     for round in 0..rounds {
         let [node, others @ ..] = scene.shuffled();
@@ -28,7 +28,7 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
             scene.cluster.spawn(node)?;
         }
         let died = scene.all_tell(&others, (What::Died, node), since, AT_ONCE + SLACK);
-        let is_old = died.iter().all(|(_, _, life)| *life == before);
+        let is_old = died.iter().all(|told| told.incarnation == before);
         scene.check(is_old, || format!("another life of n{node} died: {died:?}"));
         if !is_quick {
             pause(1000);
@@ -39,7 +39,7 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
         scene.check(now > before, || format!("the lives of n{node} are not in order: {before}, {now}"));
         let back = scene.cluster.all_see_all(HEALED).map(|at| between(up, at));
         scene.time(if is_quick { "back, started at once" } else { "back, started later" }, back, BACK);
-        scene.cluster.load(&[node], scene.plan.per_second, Mix::RoutedAndEach)?;
+        scene.cluster.load(&[node], scene.mixed())?;
         scene.all_goes_well(700);
     }
     Ok(())
@@ -47,7 +47,7 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
 
 /// All nodes are shut down and started again, one after the other, under load. Whoever calls through a name notices nothing.
 pub(crate) fn rolling_restart(scene: &mut Scene<'_>) -> Fallible<()> {
-    scene.load(Mix::Routed)?;
+    scene.load(scene.routed())?;
     let since = clock::now();
     for node in scene.shuffled() {
         let (others, at) = ((0..NODES).filter(|other| *other != node), clock::now());
@@ -62,7 +62,8 @@ pub(crate) fn rolling_restart(scene: &mut Scene<'_>) -> Fallible<()> {
         scene.check(is_new, || format!("{} has no new life", name(node)));
         let back = scene.cluster.all_see_all(HEALED).map(|at| between(up, at));
         scene.time("back", back, BACK);
-        scene.cluster.load(&[node], scene.plan.per_second, Mix::Routed)?;
+        scene.cluster.load(&[node], scene.routed())?;
+        pause(300);
     }
     scene.seen("each of 5 processes has ended with success and has a new life");
     scene.all_goes_well(500);

@@ -7,11 +7,11 @@ use rustix::process::Signal;
 use crate::Fallible;
 use crate::clock;
 use crate::scene::{SILENCE, SLACK, Scene, pause};
-use crate::words::{Command, Mix, What};
+use crate::words::{Command, What};
 
 /// A pause of 2 s is no death: nobody is told dead, and no connection ends.
 pub(crate) fn two_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
-    scene.load(Mix::RoutedAndEach)?;
+    scene.load(scene.mixed())?;
     let [node, ..] = scene.shuffled();
     let since = clock::now();
     stopped(scene, node, |_| {
@@ -27,7 +27,7 @@ pub(crate) fn two_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
 
 /// A pause of 10 s is a death, which is taken back when the node goes on.
 pub(crate) fn ten_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
-    scene.load(Mix::RoutedAndEach)?;
+    scene.load(scene.mixed())?;
     let [node, others @ ..] = scene.shuffled();
     let incarnation = scene.cluster.incarnation(node);
     let since = clock::now();
@@ -41,7 +41,7 @@ pub(crate) fn ten_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
     })?;
     let gone_on = clock::now();
     let back = scene.all_tell(&others, (What::Joined, node), gone_on, crate::scene::HEALED + SLACK);
-    let is_same = back.iter().all(|(_, _, life)| *life == incarnation);
+    let is_same = back.iter().all(|told| told.incarnation == incarnation);
     scene.check(is_same, || format!("n{node} came back as another life: {back:?}"));
     scene.heals(gone_on, "whole again")
 }
@@ -69,7 +69,7 @@ fn stopped<'a>(
 pub(crate) fn starved(scene: &mut Scene<'_>) -> Fallible<()> {
     const PERIOD: Duration = Duration::from_millis(100);
     const ITS_PART: Duration = Duration::from_millis(20);
-    scene.load(Mix::RoutedAndEach)?;
+    scene.load(scene.mixed())?;
     let [node, ..] = scene.shuffled();
     // It would use all of a processor, and more.
     scene.cluster.process(node)?.tell(&Command::Burn)?;

@@ -3,7 +3,8 @@
 //! otherwise. What is known spreads with these messages. Every ten seconds a node exchanges all that it knows with one other, which
 //! brings back what was lost on the way, and heals partitions.
 //!
-//! What is certain is faster: a node that leaves says so itself, and a refused connection and a later life are taken in at once.
+//! What is certain is faster: a node that leaves says so itself, and a refused connection and a later life are taken in at once. So is the
+//! silence of a connection, where it agrees with a suspicion.
 //!
 //! Invariant: a core. It has no clock and no task: inputs `handle_*` and what the connections tell, outputs `poll_*`.
 
@@ -104,12 +105,34 @@ impl Membership {
 
     /// A peer's process has gone.
     pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        self.declare(node, incarnation, |_| foca::State::Down, now);
+    }
+
+    /// A peer's connection was given up, as nothing came over it. One that is suspected did not answer those either who were asked for a
+    /// second opinion, so it is dead; any other one is suspected, and has the time to say that it lives. Else a node that is cut off from
+    /// many would lose them one after the other, as it asks one at a time.
+    pub(crate) fn handle_silent(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        let worse = |state| match state {
+            foca::State::Alive => foca::State::Suspect,
+            foca::State::Suspect | foca::State::Down => foca::State::Down,
+        };
+        self.declare(node, incarnation, worse, now);
+    }
+
+    /// What is known of a life of a node becomes something worse.
+    fn declare(
+        &mut self,
+        node: &NodeId,
+        incarnation: Incarnation,
+        worse: impl Fn(foca::State) -> foca::State,
+        now: Instant,
+    ) {
         let mut all = self.foca.iter_membership_state();
         let known = all.find(|member| member.id().node == *node && member.id().incarnation == incarnation);
         if let Some(known) = known {
-            let down = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Down);
+            let worse = foca::Member::new(known.id().clone(), known.incarnation(), worse(known.state()));
             drop(all);
-            self.apply([down], now);
+            self.apply([worse], now);
         }
     }
 
