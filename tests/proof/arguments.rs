@@ -31,7 +31,8 @@ impl Arguments {
 
     /// Whether a scenario is asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        let is_named = |filter: &String| if self.is_exact { name == filter } else { name.contains(filter.as_str()) };
+        let is_named =
+            |filter: &String| if self.is_exact { name == filter } else { name.contains(filter.as_str()) };
         (self.filters.is_empty() || self.filters.iter().any(is_named)) && !self.skips.iter().any(is_named)
     }
 }

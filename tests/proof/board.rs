@@ -53,7 +53,11 @@ impl Board {
     }
 
     /// Waits until `find` gives something of all that was said.
-    pub(crate) fn wait<T>(&self, limit: Duration, mut find: impl FnMut(&[(Who, Dated)]) -> Option<T>) -> Option<T> {
+    pub(crate) fn wait<T>(
+        &self,
+        limit: Duration,
+        mut find: impl FnMut(&[(Who, Dated)]) -> Option<T>,
+    ) -> Option<T> {
         let begin = Instant::now();
         let mut said = self.said();
         loop {
@@ -74,8 +78,10 @@ impl Board {
     pub(crate) fn take<T>(&self, limit: Duration, of: Who, find: impl Fn(&Report) -> Option<T>) -> Option<T> {
         self.wait(limit, |said| {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let all = said.iter().enumerate().filter(|(place, (who, _))| *who == of && !taken.contains(place));
-            let (place, found) = all.filter_map(|(place, (_, dated))| Some((place, find(&dated.report)?))).next()?;
+            let all =
+                said.iter().enumerate().filter(|(place, (who, _))| *who == of && !taken.contains(place));
+            let (place, found) =
+                all.filter_map(|(place, (_, dated))| Some((place, find(&dated.report)?))).next()?;
             taken.insert(place);
             Some(found)
         })

@@ -127,7 +127,8 @@ impl<'a> Cluster<'a> {
         }
         for node in nodes {
             let is_loaded = |report: &Report| matches!(report, Report::Loaded).then_some(());
-            self.wait_for(self.who(*node), is_loaded).ok_or_else(|| format!("{} finds no services", name(*node)))?;
+            self.wait_for(self.who(*node), is_loaded)
+                .ok_or_else(|| format!("{} finds no services", name(*node)))?;
         }
         Ok(())
     }
@@ -176,7 +177,10 @@ impl<'a> Cluster<'a> {
     }
 
     /// Which datagrams come through: `[from][to]`, by the system alone. Waits until those that are expected have come, and then for others.
-    pub(crate) fn reach(&mut self, expected: impl Fn(usize, usize) -> bool) -> Fallible<[[bool; NODES]; NODES]> {
+    pub(crate) fn reach(
+        &mut self,
+        expected: impl Fn(usize, usize) -> bool,
+    ) -> Fallible<[[bool; NODES]; NODES]> {
         const OTHERS: Duration = Duration::from_millis(200);
         const EXPECTED: Duration = Duration::from_secs(3);
         self.probes += 1;

@@ -110,7 +110,12 @@ impl Ledger {
     }
 
     /// How many calls failed that were begun between two moments and are `wanted`, and one of them in words.
-    pub(crate) fn failed(&self, from: Micros, to: Micros, wanted: impl Fn(&CallRecord) -> bool) -> (usize, usize, String) {
+    pub(crate) fn failed(
+        &self,
+        from: Micros,
+        to: Micros,
+        wanted: impl Fn(&CallRecord) -> bool,
+    ) -> (usize, usize, String) {
         let begun = self.calls.iter().filter(|call| (from..to).contains(&call.began) && wanted(call));
         let (mut all, mut failed, mut example) = (0, 0, String::new());
         for call in begun {

@@ -153,7 +153,8 @@ async fn call_often(handles: Arc<Handles>, pad: Pad, calls: Calls, end: Arc<Atom
             owed -= 1.0;
             turn += 1;
             // Every second call goes to one node, to each in its turn.
-            let target = (calls.mix == Mix::RoutedAndEach && turn.is_multiple_of(2)).then_some(turn / 2 % NODES);
+            let target =
+                (calls.mix == Mix::RoutedAndEach && turn.is_multiple_of(2)).then_some(turn / 2 % NODES);
             let Ok(open) = Arc::clone(&pad.open).try_acquire_owned() else { continue };
             let (handles, pad) = (Arc::clone(&handles), pad.clone());
             tokio::spawn(async move {

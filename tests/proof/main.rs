@@ -8,7 +8,11 @@
 //! Must never touch a network, or a process, that it has not made itself.
 
 #![allow(clippy::disallowed_methods, reason = "a test outside the runtime has its own clock and tasks")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program, and its output is its result")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a program, and its output is its result"
+)]
 
 mod arguments;
 mod board;

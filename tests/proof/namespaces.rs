@@ -49,7 +49,10 @@ impl Namespaces {
         }
         for node in 0..NODES {
             ip(&format!("netns add n{node}"))?;
-            ip(&format!("link add port{node} type veth peer name eth0 address {} netns n{node}", hardware(node)))?;
+            ip(&format!(
+                "link add port{node} type veth peer name eth0 address {} netns n{node}",
+                hardware(node)
+            ))?;
             ip(&format!("link set port{node} master switch0 up"))?;
             ip(&format!("-n n{node} address add {}/24 dev eth0", address(node)))?;
             ip(&format!("-n n{node} link set lo up"))?;

@@ -109,7 +109,11 @@ async fn run(begin: &Begin, mut given: mpsc::Receiver<Command>) -> Fallible<()> 
                 // Where it comes to is what is to be seen, not whether it leaves.
                 to.iter().for_each(|to| drop(socket.send_to(words.as_bytes(), to)));
             }
-            Command::Burn => drop(std::thread::spawn(|| loop { std::hint::spin_loop() })),
+            Command::Burn => drop(std::thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop()
+                }
+            })),
             Command::Shutdown => {
                 let error = node.shutdown().await.err().map(|error| error.to_string());
                 say(Report::Down { error });
@@ -126,7 +130,9 @@ async fn tell(node: Node) {
     while let Some(event) = events.next().await {
         let (what, node, incarnation, why) = match event {
             Event::MemberJoined { node, incarnation } => (What::Joined, node, incarnation.0, String::new()),
-            Event::MemberSuspected { node, incarnation } => (What::Suspected, node, incarnation.0, String::new()),
+            Event::MemberSuspected { node, incarnation } => {
+                (What::Suspected, node, incarnation.0, String::new())
+            }
             Event::MemberRefuted { node, incarnation } => (What::Refuted, node, incarnation.0, String::new()),
             Event::MemberLeft { node, incarnation } => (What::Left, node, incarnation.0, String::new()),
             Event::MemberDied { node, incarnation } => (What::Died, node, incarnation.0, String::new()),

@@ -67,7 +67,9 @@ impl CallRecord {
         let deadline = micros(self.deadline) / 1000 & 0xffff;
         let ends = target | u64::from(self.kind.0) << 8 | u64::from(self.may_have_run) << 16 | deadline << 24;
         let mut bytes = [0; Self::SIZE];
-        for (place, value) in bytes.chunks_exact_mut(8).zip([self.number, self.began, micros(self.took), ends]) {
+        for (place, value) in
+            bytes.chunks_exact_mut(8).zip([self.number, self.began, micros(self.took), ends])
+        {
             place.copy_from_slice(&value.to_le_bytes());
         }
         bytes

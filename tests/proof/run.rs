@@ -50,7 +50,11 @@ pub(crate) fn main() -> Fallible<()> {
         return Ok(());
     }
     let kept = folder.keep();
-    Err(format!("the proof failed: SKYHOLD_PROOF_SEED={seed}; what the nodes said and did is in {}", kept.display()).into())
+    Err(format!(
+        "the proof failed: SKYHOLD_PROOF_SEED={seed}; what the nodes said and did is in {}",
+        kept.display()
+    )
+    .into())
 }
 
 fn medium(network: &Network) -> String {
@@ -65,7 +69,9 @@ fn calibrated(seed: u64, is_full: bool, network: &Network, folder: &Path) -> Fal
     let mut cluster = Cluster::start(network, &folder.join("calibration"))?;
     let per_second = cluster.calibrate(CALIBRATION)?;
     let half = u32::try_from(per_second / 2)?;
-    println!("{per_second} calls/s at most; the load is {half} calls/s, or half of that, from all nodes to all nodes");
+    println!(
+        "{per_second} calls/s at most; the load is {half} calls/s, or half of that, from all nodes to all nodes"
+    );
     Ok(Plan { seed, per_second: half / u32::try_from(NODES)?, is_full })
 }
 

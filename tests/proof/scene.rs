@@ -36,6 +36,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) plan: Plan,
     pub(crate) chance: fastrand::Rng,
     pub(crate) row: Row,
+    /// When something was made to fail.
+    faults: Vec<Micros>,
     /// Since when, until when, and for which calls none may fail.
     faultless: Vec<(Micros, Micros, Wanted)>,
 }
@@ -43,12 +45,18 @@ pub(crate) struct Scene<'a> {
 type Wanted = Box<dyn Fn(&CallRecord) -> bool>;
 
 impl<'a> Scene<'a> {
-    pub(crate) fn begin(name: &'static str, plan: Plan, network: &'a Network, folder: &Path) -> Fallible<Self> {
+    pub(crate) fn begin(
+        name: &'static str,
+        plan: Plan,
+        network: &'a Network,
+        folder: &Path,
+    ) -> Fallible<Self> {
         let cluster = Cluster::start(network, folder)?;
         // Each scenario's choices are its own, so that one that is run alone makes the same ones.
-        let mix = name.bytes().fold(plan.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let mix =
+            name.bytes().fold(plan.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let chance = fastrand::Rng::with_seed(mix);
-        Ok(Self { cluster, plan, chance, row: Row::new(name), faultless: Vec::new() })
+        Ok(Self { cluster, plan, chance, row: Row::new(name), faults: Vec::new(), faultless: Vec::new() })
     }
 
     /// All nodes call from now on. Returns when calls have gone well for a moment.
@@ -80,6 +88,13 @@ impl<'a> Scene<'a> {
         nodes
     }
 
+    /// Something is made to fail from now on.
+    pub(crate) fn fault(&mut self) -> Micros {
+        let now = clock::now();
+        self.faults.push(now);
+        now
+    }
+
     /// A fact about the fault that was seen.
     pub(crate) fn seen(&mut self, fact: impl Into<String>) {
         self.row.in_force.push(fact.into());
@@ -104,8 +119,13 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Calls that are begun between these moments may not fail.
-    pub(crate) fn none_may_fail(&mut self, from: Micros, to: Micros, wanted: impl Fn(&CallRecord) -> bool + 'static) {
+    /// Calls that are begun between these moments may not fail, but by the next fault.
+    pub(crate) fn none_may_fail(
+        &mut self,
+        from: Micros,
+        to: Micros,
+        wanted: impl Fn(&CallRecord) -> bool + 'static,
+    ) {
         self.faultless.push((from, to, Box::new(wanted)));
     }
 
@@ -167,7 +187,8 @@ impl<'a> Scene<'a> {
     /// Nobody has told this since then.
     pub(crate) fn nobody_tells(&mut self, what: What, since: Micros) {
         let told = self.cluster.board.told(what, since);
-        let told: Vec<_> = told.iter().map(|told| format!("n{} {what:?} {} {}", told.by.node, told.of, told.why)).collect();
+        let told: Vec<_> =
+            told.iter().map(|told| format!("n{} {what:?} {} {}", told.by.node, told.of, told.why)).collect();
         self.check(told.is_empty(), || format!("told though nothing of it is so: {}", told.join(", ")));
     }
 
@@ -200,12 +221,17 @@ impl<'a> Scene<'a> {
         for (who, since, at, limit, label) in std::mem::take(&mut self.row.limits) {
             let (took, stood) = (between(since, at), ledger.lateness(who, since, at));
             let holds = took <= limit + stood;
-            self.check(holds, || format!("{label} took {took:?} at n{}, and it should be within {limit:?}", who.node));
+            self.check(holds, || {
+                format!("{label} took {took:?} at n{}, and it should be within {limit:?}", who.node)
+            });
         }
         for (from, to, wanted) in std::mem::take(&mut self.faultless) {
-            let (all, failed, example) = ledger.failed(from, to, wanted);
+            let next = self.faults.iter().copied().filter(|fault| *fault >= to).min();
+            let (all, failed, example) = ledger.failed((from, to), next, wanted);
             let time = between(from, to);
-            self.check(failed == 0, || format!("{failed} of {all} calls failed where none may, such as {example}"));
+            self.check(failed == 0, || {
+                format!("{failed} of {all} calls failed where none may, such as {example}")
+            });
             self.check(all > 0, || format!("no call was made in {time:?} in which some should"));
         }
         self.row.sum = sum;

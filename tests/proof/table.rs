@@ -55,7 +55,11 @@ impl Row {
         let kinds = self.sum.by_kind.iter().map(|(kind, count)| format!("{} {count}", kind.name()));
         let kinds: Vec<_> = kinds.collect();
         let latest = millis(self.sum.latest);
-        println!("    calls     {} made: {}; at most {latest} after the deadline", self.sum.made, kinds.join(", "));
+        println!(
+            "    calls     {} made: {}; at most {latest} after the deadline",
+            self.sum.made,
+            kinds.join(", ")
+        );
         for (what, took) in &self.times {
             let (least, most) = (took.iter().min().copied(), took.iter().max().copied());
             let (least, most) = (millis(least.unwrap_or_default()), millis(most.unwrap_or_default()));

@@ -288,6 +288,7 @@ impl Coordinator {
         let peer = link.peer();
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
+            self.membership.handle_disconnected(&peer.node);
         }
         self.withdrawals.peer_down(link);
         self.introductions.disconnected(peer);

@@ -90,7 +90,11 @@ pub(crate) fn starved(scene: &mut Scene<'_>) -> Fallible<()> {
     let part = used / took.as_secs_f64();
     let still = stopped.as_secs_f64() / took.as_secs_f64();
     scene.row.measure("starved for", took);
-    scene.seen(format!("n{node}: stopped for {:.0} % of the time, used {:.0} % of a processor", still * 100.0, part * 100.0));
+    scene.seen(format!(
+        "n{node}: stopped for {:.0} % of the time, used {:.0} % of a processor",
+        still * 100.0,
+        part * 100.0
+    ));
     // It has two processors in its part of the time, of which it shares both.
     scene.check(part < 0.4 && still > 0.7, || "the process was not starved".to_owned());
     scene.nobody_tells(What::Died, since);

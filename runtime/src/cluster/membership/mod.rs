@@ -26,7 +26,7 @@ use rand_core::TryRng;
 pub(crate) use identity::Identity;
 use view::View;
 pub use view::{Member, MemberState, Members};
-use wire::{Told, Wire};
+use wire::{Told, Undoubted, Wire};
 
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
@@ -58,6 +58,9 @@ pub(crate) struct Membership {
     timers: BTreeMap<(Instant, u64), Timer<Identity>>,
     sequence: u64,
     view: View,
+    /// The lives that this node is connected with.
+    connected: BTreeMap<NodeId, Incarnation>,
+    undoubted: Undoubted,
     version: u64,
     exchange_at: Instant,
     chance: fastrand::Rng,
@@ -67,7 +70,8 @@ pub(crate) struct Membership {
 impl Membership {
     /// A node that knows nobody. `chance` decides whom it asks.
     pub(crate) fn new(me: Identity, mut chance: fastrand::Rng, now: Instant) -> Self {
-        let foca = Foca::new(me.clone(), config(), Chance(chance.fork()), Wire);
+        let undoubted = Undoubted::default();
+        let foca = Foca::new(me.clone(), config(), Chance(chance.fork()), Wire(undoubted.clone()));
         let exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * chance.f64());
         Self {
             me,
@@ -76,6 +80,8 @@ impl Membership {
             timers: BTreeMap::new(),
             sequence: 0,
             view: View::default(),
+            connected: BTreeMap::new(),
+            undoubted,
             version: 1,
             exchange_at,
             chance,
@@ -88,10 +94,18 @@ impl Membership {
         let node = peer.node.clone();
         // Whoever was known has heard of the others already, or is about to.
         let is_known = self.view.is_member(&node, peer.incarnation);
+        self.connected.insert(node.clone(), peer.incarnation);
         self.apply([foca::Member::alive(peer)], now);
+        self.trust();
         if !is_known {
             self.exchange_with(&node, true);
         }
+    }
+
+    /// The connection to a peer has ended. That says nothing of whether it lives; but what others say of it counts again.
+    pub(crate) fn handle_disconnected(&mut self, node: &NodeId) {
+        self.connected.remove(node);
+        self.trust();
     }
 
     /// This node leaves. Only it knows that: a connection may end for many reasons. Nothing may follow.
@@ -157,7 +171,8 @@ impl Membership {
                 }
             }
             Some(Told::All { members, wants_answer }) => {
-                self.apply(members, now);
+                let undoubted = self.undoubted.clone();
+                self.apply(members.into_iter().map(|told| undoubted.believed(told)), now);
                 if wants_answer {
                     self.exchange_with(from, false);
                 }
@@ -253,7 +268,14 @@ impl Membership {
         self.view.update(|| foca.iter_membership_state(), |event| outputs.push_back(Output::Tell(event)));
         if self.outputs.len() > before {
             self.version += 1;
+            self.trust();
         }
+    }
+
+    /// The death of whom this node is connected with, and nobody suspects, is not believed if others tell of it.
+    fn trust(&self) {
+        let lives = self.connected.iter().filter(|(node, life)| self.view.is_alive(node, **life));
+        self.undoubted.set(lives.map(|(node, life)| (node.clone(), *life)));
     }
 }
 

@@ -102,6 +102,12 @@ impl View {
         self.known.get(node).is_some_and(|known| known.is_member() && known.id.incarnation == incarnation)
     }
 
+    /// Whether a node is a member in that life which nobody suspects.
+    pub(super) fn is_alive(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        let is_so = |known: &Known| known.state == State::Alive && known.id.incarnation == incarnation;
+        self.known.get(node).is_some_and(is_so)
+    }
+
     /// Those who have not left and not died.
     pub(super) fn members(&self) -> impl Iterator<Item = Member> {
         self.known.iter().filter(|(_, known)| known.is_member()).map(|(node, known)| Member {
