@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Fallible;
 use crate::board::{Board, Sight, Who, sight};
-use crate::clock::{self, Micros};
+use crate::clock::Micros;
 use crate::network::Network;
 use crate::process::Process;
 use crate::words::{Begin, Calls, Command, NODES, Report, name};
@@ -76,14 +76,13 @@ impl<'a> Cluster<'a> {
         Ok(self.processes[node].as_mut().ok_or_else(|| format!("{} does not run", name(node)))?)
     }
 
-    /// Kills a node's process. Gives the moment before.
-    pub(crate) fn kill(&mut self, node: usize) -> Fallible<Micros> {
+    /// Kills a node's process. Returns when it has gone.
+    pub(crate) fn kill(&mut self, node: usize) -> Fallible<()> {
         let who = self.who(node);
         self.killed.push(who);
-        let at = clock::now();
         self.process(node)?.kill()?;
         self.processes[node] = None;
-        Ok(at)
+        Ok(())
     }
 
     /// Shuts a node down in order: it makes no more calls, then it drains.

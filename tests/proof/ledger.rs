@@ -109,18 +109,19 @@ impl Ledger {
         within.map(|(begin, end)| between(*begin, *end)).max().unwrap_or_default()
     }
 
-    /// How many calls failed that were begun between two moments and are `wanted`, and one of them in words.
+    /// Of the calls that were begun between two moments and are `wanted`: how many there are, how many failed before the next fault, and one of
+    /// those in words.
     pub(crate) fn failed(
         &self,
-        from: Micros,
-        to: Micros,
+        (from, to): (Micros, Micros),
+        next: Option<Micros>,
         wanted: impl Fn(&CallRecord) -> bool,
     ) -> (usize, usize, String) {
         let begun = self.calls.iter().filter(|call| (from..to).contains(&call.began) && wanted(call));
         let (mut all, mut failed, mut example) = (0, 0, String::new());
         for call in begun {
             all += 1;
-            if call.kind != Kind::OK {
+            if call.kind != Kind::OK && next.is_none_or(|next| call.ended() < next) {
                 failed += 1;
                 if example.is_empty() {
                     example = in_words(call);

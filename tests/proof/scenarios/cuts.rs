@@ -11,7 +11,7 @@ pub(crate) fn one_way(scene: &mut Scene<'_>) -> Fallible<()> {
     scene.load(scene.mixed())?;
     let [from, to, ..] = scene.shuffled();
     let cables = cables(scene)?;
-    let since = clock::now();
+    let since = scene.fault();
     cables.drop_one_way(from, to)?;
     scene.ways(&format!("n{from} -> n{to} is dropped"), |a, b| (a, b) != (from, to))?;
     pause(if scene.plan.is_full { 30_000 } else { 7000 });
@@ -46,7 +46,7 @@ fn cut(scene: &mut Scene<'_>, size: usize) -> Fallible<()> {
     many.sort_unstable();
     let (few, many): (&[usize], &[usize]) = (few, many);
     let cables = cables(scene)?;
-    let since = clock::now();
+    let since = scene.fault();
     match few {
         [one] => cables.isolate(*one)?,
         several => cables.move_away(several)?,

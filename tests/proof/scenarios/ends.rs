@@ -21,7 +21,8 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
     for round in 0..rounds {
         let [node, others @ ..] = scene.shuffled();
         let before = scene.cluster.incarnation(node);
-        let since = scene.cluster.kill(node)?;
+        let since = scene.fault();
+        scene.cluster.kill(node)?;
         scene.seen(format!("n{node} was killed and waited for"));
         let is_quick = round % 2 == 1;
         if is_quick {

@@ -13,7 +13,7 @@ use crate::words::{Command, What};
 pub(crate) fn two_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
     scene.load(scene.mixed())?;
     let [node, ..] = scene.shuffled();
-    let since = clock::now();
+    let since = scene.fault();
     stopped(scene, node, |_| {
         pause(1000);
         Ok(())
@@ -30,7 +30,7 @@ pub(crate) fn ten_seconds(scene: &mut Scene<'_>) -> Fallible<()> {
     scene.load(scene.mixed())?;
     let [node, others @ ..] = scene.shuffled();
     let incarnation = scene.cluster.incarnation(node);
-    let since = clock::now();
+    let since = scene.fault();
     stopped(scene, node, |scene| {
         scene.all_tell(&others, (What::Died, node), since, SILENCE + SLACK);
         let left = Duration::from_secs(10).saturating_sub(clock::between(since, clock::now()));
@@ -73,7 +73,7 @@ pub(crate) fn starved(scene: &mut Scene<'_>) -> Fallible<()> {
     let [node, ..] = scene.shuffled();
     // It would use all of a processor, and more.
     scene.cluster.process(node)?.tell(&Command::Burn)?;
-    let (since, begin) = (clock::now(), Instant::now());
+    let (since, begin) = (scene.fault(), Instant::now());
     let process = scene.cluster.process(node)?;
     let used_before = process.processor_time().ok_or("no account of processor time")?;
     let mut stopped = Duration::ZERO;
