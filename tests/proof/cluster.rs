@@ -76,11 +76,13 @@ impl<'a> Cluster<'a> {
         Ok(self.processes[node].as_mut().ok_or_else(|| format!("{} does not run", name(node)))?)
     }
 
-    /// Kills a node's process. Returns when it has gone.
+    /// Kills a node's process. Returns when the system says that it has ended by that.
     pub(crate) fn kill(&mut self, node: usize) -> Fallible<()> {
         let who = self.who(node);
         self.killed.push(who);
-        self.process(node)?.kill()?;
+        if !self.process(node)?.kill()? {
+            return Err(format!("{} had ended before it was killed", name(node)).into());
+        }
         self.processes[node] = None;
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,10 +85,10 @@ impl Process {
         Ok(kill_process(self.pid()?, signal)?)
     }
 
-    /// Kills it at once. Returns when it has gone.
-    pub(crate) fn kill(&mut self) -> io::Result<()> {
+    /// Kills it at once. Returns when it has gone, and gives whether it was this that ended it.
+    pub(crate) fn kill(&mut self) -> io::Result<bool> {
         self.child.kill()?;
-        self.child.wait().map(drop)
+        Ok(self.child.wait()?.signal() == Some(Signal::KILL.as_raw()))
     }
 
     /// Waits for its end, which is asked for. Gives whether it ended well.

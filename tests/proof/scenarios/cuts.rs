@@ -14,7 +14,10 @@ pub(crate) fn one_way(scene: &mut Scene<'_>) -> Fallible<()> {
     let since = scene.fault();
     cables.drop_one_way(from, to)?;
     scene.ways(&format!("n{from} -> n{to} is dropped"), |a, b| (a, b) != (from, to))?;
-    pause(if scene.plan.is_full { 30_000 } else { 7000 });
+    // The one hears nothing. The other one hears what comes again and again, as its receipt does not get through, and then nothing new.
+    scene.all_tell(&[to], (What::PeerDown, from), since, SILENCE + SLACK);
+    scene.all_tell(&[from], (What::PeerDown, to), since, 2 * SILENCE + SLACK);
+    pause(if scene.plan.is_full { 25_000 } else { 1500 });
     scene.ways("the drop at its end", |a, b| (a, b) != (from, to))?;
     let healed = clock::now();
     // Calls between nodes that are not concerned do not notice.

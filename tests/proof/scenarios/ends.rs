@@ -23,7 +23,6 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
         let before = scene.cluster.incarnation(node);
         let since = scene.fault();
         scene.cluster.kill(node)?;
-        scene.seen(format!("n{node} was killed and waited for"));
         let is_quick = round % 2 == 1;
         if is_quick {
             scene.cluster.spawn(node)?;
@@ -43,6 +42,7 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Fallible<()> {
         scene.cluster.load(&[node], scene.mixed())?;
         scene.all_goes_well(700);
     }
+    scene.seen(format!("{rounds} processes have ended by signal 9"));
     Ok(())
 }
 
