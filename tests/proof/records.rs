@@ -64,7 +64,7 @@ impl CallRecord {
 
     pub(crate) fn write(&self) -> [u8; Self::SIZE] {
         let target = self.target.map_or(0, |node| node as u64 + 1);
-        let deadline = micros(self.deadline) / 1000 & 0xffff;
+        let deadline = (micros(self.deadline) / 1000) & 0xffff;
         let ends = target | u64::from(self.kind.0) << 8 | u64::from(self.may_have_run) << 16 | deadline << 24;
         let mut bytes = [0; Self::SIZE];
         for (place, value) in
