@@ -35,6 +35,9 @@ use crate::proto::codec::CodecError;
 /// How often a node tells another one all that it knows and asks for as much, and looks for one that was declared dead.
 const EXCHANGE: Duration = Duration::from_secs(10);
 
+/// How long a member that is suspected has to say that it lives.
+const SUSPICION: Duration = Duration::from_secs(2);
+
 /// What foca puts into one message at most, in bytes.
 const MESSAGE: usize = 1400;
 
@@ -58,6 +61,8 @@ pub(crate) struct Membership {
     timers: BTreeMap<(Instant, u64), Timer<Identity>>,
     sequence: u64,
     view: View,
+    /// Peers that are suspected since their connections fell silent, and until when; of each life at most one in that time.
+    silent: VecDeque<(Instant, foca::Member<Identity>)>,
     /// The lives that this node is connected with.
     connected: BTreeMap<NodeId, Incarnation>,
     undoubted: Undoubted,
@@ -80,6 +85,7 @@ impl Membership {
             timers: BTreeMap::new(),
             sequence: 0,
             view: View::default(),
+            silent: VecDeque::new(),
             connected: BTreeMap::new(),
             undoubted,
             version: 1,
@@ -119,35 +125,41 @@ impl Membership {
 
     /// A peer's process has gone.
     pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
-        self.declare(node, incarnation, |_| foca::State::Down, now);
+        if let Some(known) = self.known(node, incarnation) {
+            let down = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Down);
+            self.apply([down], now);
+        }
     }
 
     /// A peer's connection was given up, as nothing came over it. One that is suspected did not answer those either who were asked for a
     /// second opinion, so it is dead; any other one is suspected, and has the time to say that it lives. Else a node that is cut off from
     /// many would lose them one after the other, as it asks one at a time.
     pub(crate) fn handle_silent(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
-        let worse = |state| match state {
-            foca::State::Alive => foca::State::Suspect,
-            foca::State::Suspect | foca::State::Down => foca::State::Down,
-        };
-        self.declare(node, incarnation, worse, now);
+        let Some(known) = self.known(node, incarnation) else { return };
+        if known.state() != foca::State::Alive {
+            return self.handle_gone(node, incarnation, now);
+        }
+        let suspect = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Suspect);
+        // Foca has timers for its own suspicions alone.
+        self.silent.push_back((now + SUSPICION, suspect.clone()));
+        self.apply([suspect], now);
     }
 
-    /// What is known of a life of a node becomes something worse.
-    fn declare(
-        &mut self,
-        node: &NodeId,
-        incarnation: Incarnation,
-        worse: impl Fn(foca::State) -> foca::State,
-        now: Instant,
-    ) {
-        let mut all = self.foca.iter_membership_state();
-        let known = all.find(|member| member.id().node == *node && member.id().incarnation == incarnation);
-        if let Some(known) = known {
-            let worse = foca::Member::new(known.id().clone(), known.incarnation(), worse(known.state()));
-            drop(all);
-            self.apply([worse], now);
+    /// The suspicions of silent peers whose time is over, and which they have not refuted, are deaths.
+    fn end_suspicions(&mut self, now: Instant) {
+        while self.silent.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, suspect)) = self.silent.pop_front() else { return };
+            let Identity { node, incarnation, .. } = suspect.id();
+            if self.known(node, *incarnation).is_some_and(|known| known == suspect) {
+                self.handle_gone(node, *incarnation, now);
+            }
         }
+    }
+
+    /// What foca knows of a life of a node.
+    fn known(&self, node: &NodeId, incarnation: Incarnation) -> Option<foca::Member<Identity>> {
+        let is_it = |id: &Identity| id.node == *node && id.incarnation == incarnation;
+        self.foca.iter_membership_state().find(|member| is_it(member.id())).cloned()
     }
 
     /// A peer has told something.
@@ -184,7 +196,9 @@ impl Membership {
     /// When to call [`Membership::handle_timeout`]. Never, if nobody else was ever known.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
-        timer.into_iter().chain((!self.view.is_empty()).then_some(self.exchange_at)).min()
+        let silent = self.silent.front().map(|(at, _)| *at);
+        let exchange = (!self.view.is_empty()).then_some(self.exchange_at);
+        [timer, silent, exchange].into_iter().flatten().min()
     }
 
     /// Its time has come.
@@ -195,6 +209,7 @@ impl Membership {
             debug_assert!(handled.is_ok(), "{handled:?}");
             self.drain(now);
         }
+        self.end_suspicions(now);
         if self.exchange_at <= now {
             self.exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * self.chance.f64());
             self.exchange();
@@ -299,7 +314,7 @@ fn config() -> Config {
         probe_rtt: Duration::from_millis(200),
         num_indirect_probes: NonZeroUsize::new(3).expect("it is not zero"),
         max_transmissions: NonZeroU8::new(10).expect("it is not zero"),
-        suspect_to_down_after: Duration::from_secs(2),
+        suspect_to_down_after: SUSPICION,
         remove_down_after: Some(Duration::from_secs(24 * 60 * 60)),
         max_packet_size: NonZeroUsize::new(MESSAGE).expect("it is not zero"),
         notify_down_members: true,

@@ -26,6 +26,23 @@ fn a_node_that_is_cut_off_loses_the_others_when_their_connections_fall_silent() 
 }
 
 #[test]
+fn a_node_that_is_cut_off_from_many_loses_the_last_of_them_two_seconds_later() {
+    let mut cluster = Simulation::cluster(1, 20);
+    cluster.run(Duration::from_secs(10));
+    for other in 0..19 {
+        cluster.cut.extend([(19, other), (other, 19)]);
+    }
+    let left = |cluster: &Simulation| cluster.core(19).view.members().count();
+    cluster.run(Duration::from_secs(5));
+    for index in 0..19 {
+        cluster.with(19, |core, now| core.handle_silent(&name(index), Incarnation(1), now));
+    }
+    assert!(left(&cluster) > 5, "it has asked a few: {}", left(&cluster));
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(left(&cluster), 0);
+}
+
+#[test]
 fn who_comes_back_from_behind_a_partition_makes_nobody_dead_who_is_not() {
     for seed in 1..=10 {
         let mut cluster = Simulation::cluster(seed, 8);
