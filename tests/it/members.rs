@@ -134,6 +134,45 @@ async fn the_sides_of_a_partition_lose_each_other_and_find_together_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_loses_all_others_within_the_silence() {
+    let cluster = Cluster::start(5).await;
+    for index in 0..5 {
+        sees(&cluster[index], 5).await;
+    }
+    let begin = tokio::time::Instant::now();
+    cluster.partition(&[4], &[0, 1, 2, 3]).await;
+    assert!(cluster.is_partitioned(4, 0));
+    for (index, count) in [(0, 4), (1, 4), (2, 4), (3, 4), (4, 1)] {
+        sees(&cluster[index], count).await;
+    }
+    assert!(begin.elapsed() <= Duration::from_millis(5100), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_from_behind_a_partition_makes_nobody_dead_who_is_not() {
+    let cluster = Cluster::start(4).await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+    cluster.partition(&[3], &[0, 1, 2]).await;
+    assert!(cluster.is_partitioned(3, 0));
+    for (index, count) in [(0, 3), (1, 3), (2, 3), (3, 1)] {
+        sees(&cluster[index], count).await;
+    }
+    let mut events = [cluster[0].events(), cluster[1].events(), cluster[2].events()];
+    cluster.heal().await;
+    for index in 0..4 {
+        sees(&cluster[index], 4).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for events in &mut events {
+        let told = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(events.next()).flatten());
+        let died: Vec<_> = told.filter(|event| matches!(event, Event::MemberDied { .. })).collect();
+        assert_eq!(died, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_node_that_reaches_another_no_more_does_not_make_it_dead() {
     let cluster = Cluster::start(4).await;
     for index in 0..4 {

@@ -243,6 +243,9 @@ impl Coordinator {
                 let changed = self.directory.remove_peer(&node, incarnation);
                 self.publish_if(changed);
             }
+            PeerEvent::Silent { node, incarnation } => {
+                self.membership.handle_silent(&node, incarnation, time::now());
+            }
             PeerEvent::Names(link, names) => {
                 let peer = link.peer();
                 let changed = self.directory.apply(&peer.node, peer.incarnation, names);

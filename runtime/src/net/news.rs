@@ -92,6 +92,11 @@ pub(crate) enum PeerEvent {
         /// Whether its process has gone for certain; else nobody has found it.
         is_certain: bool,
     },
+    /// Nothing came from a node for so long that its connection was given up.
+    Silent {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
     Names(Arc<Link>, Names),
     Described(Arc<Link>, Vec<Description>),
     Members(Members),

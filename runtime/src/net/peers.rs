@@ -380,6 +380,9 @@ impl Peers {
             }
             self.publish_table();
             self.tell(PeerEvent::Down { link, is_away }).await;
+            if let CloseReason::Silent(_) = reason {
+                self.tell(PeerEvent::Silent { node: node.clone(), incarnation }).await;
+            }
             if !was_unknown {
                 (self.publish)(Event::PeerDown { peer: node, reason: reason.to_string() });
             }

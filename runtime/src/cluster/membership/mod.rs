@@ -3,7 +3,8 @@
 //! otherwise. What is known spreads with these messages. Every ten seconds a node exchanges all that it knows with one other, which
 //! brings back what was lost on the way, and heals partitions.
 //!
-//! What is certain is faster: a node that leaves says so itself, and a refused connection and a later life are taken in at once.
+//! What is certain is faster: a node that leaves says so itself, and a refused connection and a later life are taken in at once. So is the
+//! silence of a connection, where it agrees with a suspicion.
 //!
 //! Invariant: a core. It has no clock and no task: inputs `handle_*` and what the connections tell, outputs `poll_*`.
 
@@ -11,7 +12,7 @@ mod identity;
 mod view;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use rand_core::TryRng;
 pub(crate) use identity::Identity;
 use view::View;
 pub use view::{Member, MemberState, Members};
-use wire::{Told, Wire};
+use wire::{Told, Undoubted, Wire};
 
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId};
@@ -33,6 +34,9 @@ use crate::proto::codec::CodecError;
 
 /// How often a node tells another one all that it knows and asks for as much, and looks for one that was declared dead.
 const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// How long a member that is suspected has to say that it lives.
+const SUSPICION: Duration = Duration::from_secs(2);
 
 /// What foca puts into one message at most, in bytes.
 const MESSAGE: usize = 1400;
@@ -57,12 +61,15 @@ pub(crate) struct Membership {
     timers: BTreeMap<(Instant, u64), Timer<Identity>>,
     sequence: u64,
     view: View,
+    /// Peers that are suspected since their connections fell silent, and until when; of each life at most one in that time.
+    silent: VecDeque<(Instant, foca::Member<Identity>)>,
+    /// The lives that this node is connected with.
+    connected: BTreeMap<NodeId, Incarnation>,
+    undoubted: Undoubted,
     version: u64,
     /// How many nodes the cluster is said to have; 0 if nobody has said it.
     expected: usize,
     has_quorum: bool,
-    /// With whom there is a connection.
-    connected: BTreeSet<NodeId>,
     exchange_at: Instant,
     chance: fastrand::Rng,
     outputs: VecDeque<Output>,
@@ -71,7 +78,8 @@ pub(crate) struct Membership {
 impl Membership {
     /// A node that knows nobody. `chance` decides whom it asks.
     pub(crate) fn new(me: Identity, mut chance: fastrand::Rng, now: Instant) -> Self {
-        let foca = Foca::new(me.clone(), config(), Chance(chance.fork()), Wire);
+        let undoubted = Undoubted::default();
+        let foca = Foca::new(me.clone(), config(), Chance(chance.fork()), Wire(undoubted.clone()));
         let exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * chance.f64());
         Self {
             me,
@@ -80,10 +88,12 @@ impl Membership {
             timers: BTreeMap::new(),
             sequence: 0,
             view: View::default(),
+            silent: VecDeque::new(),
+            connected: BTreeMap::new(),
+            undoubted,
             version: 1,
             expected: 0,
             has_quorum: false,
-            connected: BTreeSet::new(),
             exchange_at,
             chance,
             outputs: VecDeque::new(),
@@ -93,24 +103,26 @@ impl Membership {
     /// A connection to a peer stands: it lives, and is to know all that this node knows.
     pub(crate) fn handle_connected(&mut self, peer: Identity, now: Instant) {
         let node = peer.node.clone();
-        self.connected.insert(node.clone());
         // Whoever was known has heard of the others already, or is about to.
         let is_known = self.view.is_member(&node, peer.incarnation);
+        self.connected.insert(node.clone(), peer.incarnation);
         self.apply([foca::Member::alive(peer)], now);
+        self.trust();
         if !is_known {
             self.exchange_with(&node, true);
         }
     }
 
-    /// The connection to a peer has ended.
-    pub(crate) fn handle_disconnected(&mut self, node: &NodeId) {
-        self.connected.remove(node);
-        self.count();
-    }
-
     /// The cluster is said to have so many nodes.
     pub(crate) fn handle_expected(&mut self, nodes: usize) {
         self.expected = nodes;
+        self.count();
+    }
+
+    /// The connection to a peer has ended. That says nothing of whether it lives; but what others say of it counts again.
+    pub(crate) fn handle_disconnected(&mut self, node: &NodeId) {
+        self.connected.remove(node);
+        self.trust();
         self.count();
     }
 
@@ -125,13 +137,41 @@ impl Membership {
 
     /// A peer's process has gone.
     pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
-        let mut all = self.foca.iter_membership_state();
-        let known = all.find(|member| member.id().node == *node && member.id().incarnation == incarnation);
-        if let Some(known) = known {
+        if let Some(known) = self.known(node, incarnation) {
             let down = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Down);
-            drop(all);
             self.apply([down], now);
         }
+    }
+
+    /// A peer's connection was given up, as nothing came over it. One that is suspected did not answer those either who were asked for a
+    /// second opinion, so it is dead; any other one is suspected, and has the time to say that it lives. Else a node that is cut off from
+    /// many would lose them one after the other, as it asks one at a time.
+    pub(crate) fn handle_silent(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        let Some(known) = self.known(node, incarnation) else { return };
+        if known.state() != foca::State::Alive {
+            return self.handle_gone(node, incarnation, now);
+        }
+        let suspect = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Suspect);
+        // Foca has timers for its own suspicions alone.
+        self.silent.push_back((now + SUSPICION, suspect.clone()));
+        self.apply([suspect], now);
+    }
+
+    /// The suspicions of silent peers whose time is over, and which they have not refuted, are deaths.
+    fn end_suspicions(&mut self, now: Instant) {
+        while self.silent.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, suspect)) = self.silent.pop_front() else { return };
+            let Identity { node, incarnation, .. } = suspect.id();
+            if self.known(node, *incarnation).is_some_and(|known| known == suspect) {
+                self.handle_gone(node, *incarnation, now);
+            }
+        }
+    }
+
+    /// What foca knows of a life of a node.
+    fn known(&self, node: &NodeId, incarnation: Incarnation) -> Option<foca::Member<Identity>> {
+        let is_it = |id: &Identity| id.node == *node && id.incarnation == incarnation;
+        self.foca.iter_membership_state().find(|member| is_it(member.id())).cloned()
     }
 
     /// A peer has told something.
@@ -155,7 +195,8 @@ impl Membership {
                 }
             }
             Some(Told::All { members, wants_answer }) => {
-                self.apply(members, now);
+                let undoubted = self.undoubted.clone();
+                self.apply(members.into_iter().map(|told| undoubted.believed(told)), now);
                 if wants_answer {
                     self.exchange_with(from, false);
                 }
@@ -167,7 +208,9 @@ impl Membership {
     /// When to call [`Membership::handle_timeout`]. Never, if nobody else was ever known.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
-        timer.into_iter().chain((!self.view.is_empty()).then_some(self.exchange_at)).min()
+        let silent = self.silent.front().map(|(at, _)| *at);
+        let exchange = (!self.view.is_empty()).then_some(self.exchange_at);
+        [timer, silent, exchange].into_iter().flatten().min()
     }
 
     /// Its time has come.
@@ -178,6 +221,7 @@ impl Membership {
             debug_assert!(handled.is_ok(), "{handled:?}");
             self.drain(now);
         }
+        self.end_suspicions(now);
         if self.exchange_at <= now {
             self.exchange_at = now + EXCHANGE.mul_f64(0.9 + 0.2 * self.chance.f64());
             self.exchange();
@@ -251,13 +295,16 @@ impl Membership {
         self.view.update(|| foca.iter_membership_state(), |event| outputs.push_back(Output::Tell(event)));
         if self.outputs.len() > before {
             self.version += 1;
+            self.trust();
         }
         self.count();
     }
 
     /// Sees whether enough are there.
     fn count(&mut self) {
-        let (alive, expected) = (self.view.alive(&self.connected) + 1, self.expected);
+        let expected = self.expected;
+        let others = self.connected.iter().filter(|(node, life)| self.view.is_alive(node, **life));
+        let alive = others.count() + 1;
         let has_quorum = expected > 0 && alive > expected / 2;
         if std::mem::replace(&mut self.has_quorum, has_quorum) == has_quorum {
             return;
@@ -266,6 +313,12 @@ impl Membership {
         let (reached, lost) =
             (Event::QuorumReached { alive, expected }, Event::QuorumLost { alive, expected });
         self.outputs.push_back(Output::Tell(if has_quorum { reached } else { lost }));
+    }
+
+    /// The death of whom this node is connected with, and nobody suspects, is not believed if others tell of it.
+    fn trust(&self) {
+        let lives = self.connected.iter().filter(|(node, life)| self.view.is_alive(node, **life));
+        self.undoubted.set(lives.map(|(node, life)| (node.clone(), *life)));
     }
 }
 
@@ -289,7 +342,7 @@ fn config() -> Config {
         probe_rtt: Duration::from_millis(200),
         num_indirect_probes: NonZeroUsize::new(3).expect("it is not zero"),
         max_transmissions: NonZeroU8::new(10).expect("it is not zero"),
-        suspect_to_down_after: Duration::from_secs(2),
+        suspect_to_down_after: SUSPICION,
         remove_down_after: Some(Duration::from_secs(24 * 60 * 60)),
         max_packet_size: NonZeroUsize::new(MESSAGE).expect("it is not zero"),
         notify_down_members: true,

@@ -1,6 +1,6 @@
 //! Who is in the cluster, as this node sees it: snapshots, and what happens between two of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use foca::State;
@@ -104,6 +104,12 @@ impl View {
         self.known.get(node).is_some_and(|known| known.is_member() && known.id.incarnation == incarnation)
     }
 
+    /// Whether a node is a member in that life which nobody suspects.
+    pub(super) fn is_alive(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        let is_so = |known: &Known| known.state == State::Alive && known.id.incarnation == incarnation;
+        self.known.get(node).is_some_and(is_so)
+    }
+
     /// Those who have not left and not died.
     pub(super) fn members(&self) -> impl Iterator<Item = Member> {
         self.known.iter().filter(|(_, known)| known.is_member()).map(|(node, known)| Member {
@@ -112,12 +118,6 @@ impl View {
             address: known.id.address,
             state: if known.state == State::Alive { MemberState::Alive } else { MemberState::Suspected },
         })
-    }
-
-    /// How many of these answer.
-    pub(super) fn alive(&self, nodes: &BTreeSet<NodeId>) -> usize {
-        let known = nodes.iter().filter_map(|node| self.known.get(node));
-        known.filter(|known| known.state == State::Alive).count()
     }
 
     /// Where those who died may be found again: they may stand behind a partition.

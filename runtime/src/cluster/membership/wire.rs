@@ -1,11 +1,15 @@
-//! What foca says, in bytes, and the whole list of members beside it.
+//! What foca says, in bytes, and the whole list of members beside it; and whether a death is believed that others tell of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use foca::{Codec, Header, Member};
+use foca::{Codec, Header, Member, State};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::identity::Identity;
+use crate::id::{Incarnation, NodeId};
 use crate::proto::codec::{self, CodecError, Encoder};
 
 /// What one node tells another of the members. The first byte of a `Gossip` frame says which of them follows; another one is
@@ -61,9 +65,37 @@ pub(super) fn read(bytes: &Bytes) -> Result<Option<Told>, CodecError> {
     })
 }
 
-/// Foca's parts, by the payload codec.
+/// The lives that this node is connected with and that nobody suspects. Their death by hearsay is passed over: who comes back from behind a
+/// partition tells of the deaths of all whom it could not reach itself. Whoever has died was suspected before, which is told as well; or
+/// its system closed the connection; or the connection falls silent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Undoubted {
+    /// Guards the lives. Written by the core, and read while it decodes, in the one task of both.
+    lives: Arc<Mutex<BTreeMap<NodeId, Incarnation>>>,
+}
+
+impl Undoubted {
+    pub(super) fn set(&self, lives: impl Iterator<Item = (NodeId, Incarnation)>) {
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives.collect();
+    }
+
+    /// What is believed of what others tell. A goodbye always is: only a node itself can say it.
+    pub(super) fn believed(&self, told: Member<Identity>) -> Member<Identity> {
+        let id = told.id();
+        if told.state() != State::Down || id.has_left {
+            return told;
+        }
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        if lives.get(&id.node) == Some(&id.incarnation) {
+            return Member::new(id.clone(), told.incarnation(), State::Alive);
+        }
+        told
+    }
+}
+
+/// Foca's parts, by the payload codec. What others tell is read as it is believed.
 #[derive(Debug)]
-pub(super) struct Wire;
+pub(super) struct Wire(pub(super) Undoubted);
 
 impl Codec<Identity> for Wire {
     type Error = CodecError;
@@ -81,7 +113,7 @@ impl Codec<Identity> for Wire {
     }
 
     fn decode_member(&mut self, buf: impl Buf) -> Result<Member<Identity>, CodecError> {
-        take(buf)
+        take(buf).map(|told| self.0.believed(told))
     }
 }
 
