@@ -11,6 +11,7 @@ mod in_force;
 pub(crate) mod lookup;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
+mod pools;
 pub(crate) mod registrar;
 pub(crate) mod reload;
 pub(crate) mod router;

@@ -25,6 +25,7 @@ use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
+use crate::node::pools::Pools;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::core::{Core, Order};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<PeerTable>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) in_force: InForce,
+    pub(crate) pools: Pools,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
@@ -345,6 +347,7 @@ impl Inner {
             table,
             topics,
             in_force,
+            pools: Pools::default(),
             ends,
             address,
             configured,

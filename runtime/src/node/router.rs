@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -17,12 +17,17 @@ use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId, NodeId};
 use crate::node::topic::table::Topics;
+use crate::policy::balance::candidates::{Balancer as _, Candidate as Offered, Candidates, Draw};
+use crate::policy::balance::kinds::Balance;
+use crate::policy::balance::offer;
+use crate::policy::balance::pool::Pool;
 use crate::policy::budget::RetryBudget;
 use crate::policy::rendezvous::Key;
 use crate::port::{Inbox, Intake, Link, Links, Peer, WatchId, Watcher};
 use crate::proto::frame::{Request, RequestHead};
 use crate::proto::watch::Watch;
-use crate::service::handle::{Remote, Routed, Target};
+use crate::service::deadlines::Tick;
+use crate::service::handle::{Picked, Remote, Routed, Target, Way};
 use crate::service::host::{Host, Resident};
 use crate::service::message::{Message, Method, WireMessage};
 use crate::service::reroute::Refusals;
@@ -139,85 +144,153 @@ fn address_at(link: &Link, instance: InstanceId) -> Address {
     Address { node, incarnation, instance }
 }
 
-/// A name, and whose turn it is.
+/// A name, and how it picks.
 pub(crate) struct NameRoute<M> {
     name: Arc<str>,
     only_on: Option<NodeId>,
-    key: Option<Key>,
-    host: Arc<Host>,
-    names: Arc<Names>,
-    links: Arc<dyn Links>,
-    turn: AtomicUsize,
+    way: Way,
+    node: Surroundings,
+    /// What the node's handles to this name have learned.
+    pool: Arc<Pool>,
+    /// How many calls were made.
+    turn: AtomicU64,
+    seed: u64,
     budget: RetryBudget,
     resolved: ArcSwapOption<Resolved<M>>,
+}
+
+/// The node that looks.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) host: Arc<Host>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) links: Arc<dyn Links>,
 }
 
 /// The name's instances, as far as a version of the directory knows.
 struct Resolved<M> {
     version: u64,
+    /// In the order of the key, if there is one.
     targets: Vec<Target<M>>,
+    /// The same instances in the same order, as a balancer sees them.
+    candidates: Vec<Offered>,
 }
 
 impl<M: WireMessage> NameRoute<M> {
     pub(crate) fn new(
         name: Arc<str>,
         only_on: Option<NodeId>,
-        key: Option<Key>,
-        host: Arc<Host>,
-        names: Arc<Names>,
-        links: Arc<dyn Links>,
+        way: Way,
+        node: Surroundings,
+        pool: Arc<Pool>,
     ) -> Self {
-        let (turn, resolved, budget) = (AtomicUsize::new(0), ArcSwapOption::empty(), RetryBudget::default());
-        Self { name, only_on, key, host, names, links, turn, budget, resolved }
+        let (turn, resolved, budget) = (AtomicU64::new(0), ArcSwapOption::empty(), RetryBudget::default());
+        let seed = Draw::seed(node.host.next_seed());
+        Self { name, only_on, way, node, pool, turn, seed, budget, resolved }
     }
 
     /// The instances now. The work is done once for each version of the directory.
-    fn resolve(&self) -> Arc<Resolved<M>> {
+    fn resolve<R>(&self, look: impl FnOnce(&Resolved<M>) -> R) -> R {
         // Read before the names: should they change meanwhile, the next call looks again.
-        let version = self.names.version();
+        let version = self.node.names.version();
         let known = self.resolved.load();
-        if let Some(resolved) = &*known
-            && resolved.version == version
-        {
-            return Arc::clone(resolved);
+        match &*known {
+            Some(resolved) if resolved.version == version => look(resolved),
+            _ => look(&self.resolve_anew(version, known.as_deref())),
         }
+    }
+
+    #[cold]
+    fn resolve_anew(&self, version: u64, known: Option<&Resolved<M>>) -> Arc<Resolved<M>> {
         let mut remotes: HashMap<&Address, &Target<M>> = HashMap::new();
-        if let Some(resolved) = &*known {
+        if let Some(resolved) = known {
             remotes.extend(resolved.targets.iter().filter_map(|target| Some((target.address()?, target))));
         }
-        let names = self.names.current();
-        let mut candidates: Vec<_> = names
-            .candidates(&self.name)
-            .iter()
-            .filter(|c| is_candidate::<M>(c, self.only_on.as_ref()))
-            .collect();
+        let names = self.node.names.current();
+        let all = names.candidates(&self.name);
+        let now = self.node.host.deadlines.now().nanos();
+        self.pool.update(version, all.iter().map(|known| (&known.address, known.is_away)), now);
+        let mut candidates: Vec<_> =
+            all.iter().filter(|c| is_candidate::<M>(c, self.only_on.as_ref())).collect();
         // Those whose node is being looked for are waited for if there is nobody else.
         if candidates.iter().any(|candidate| !candidate.is_away) {
             candidates.retain(|candidate| !candidate.is_away);
         }
-        let candidates = candidates.into_iter();
-        let targets = candidates.filter_map(|candidate| match remotes.get(&candidate.address) {
+        if let Some(key) = self.order() {
+            let weight = |address: &Address| key.weight(address.node.as_str(), address.instance.0);
+            candidates.sort_by_cached_key(|candidate| std::cmp::Reverse(weight(&candidate.address)));
+        }
+        let targets = candidates.into_iter().filter_map(|candidate| match remotes.get(&candidate.address) {
             Some(known) => Some((*known).clone()),
             None => self.target(&candidate.address),
         });
-        let mut targets: Vec<_> = targets.collect();
-        if let Some(key) = self.key {
-            let weight = |address: &Address| key.weight(address.node.as_str(), address.instance.0);
-            targets.sort_by_cached_key(|target| std::cmp::Reverse(target.address().map(weight)));
-        }
-        let resolved = Arc::new(Resolved { version, targets });
+        let targets: Vec<_> = targets.collect();
+        let offered = targets.iter().filter_map(Target::address).map(|address| {
+            let is_local = address.node == self.node.host.node;
+            Offered::new(address.clone(), is_local, self.pool.load(address))
+        });
+        let resolved = Arc::new(Resolved { version, candidates: offered.collect(), targets });
         self.resolved.store(Some(Arc::clone(&resolved)));
         resolved
     }
 
     fn target(&self, address: &Address) -> Option<Target<M>> {
-        if address.node == self.host.node {
-            let handle = self.host.resident(address.instance)?.core.handle::<M>()?;
+        let Surroundings { host, links, .. } = &self.node;
+        if address.node == host.node {
+            let handle = host.resident(address.instance)?.core.handle::<M>()?;
             return Some(handle.target().clone());
         }
-        let (host, links) = (Arc::clone(&self.host), Arc::clone(&self.links));
-        let name = Some(Arc::clone(&self.name));
+        let (host, links, name) = (Arc::clone(host), Arc::clone(links), Some(Arc::clone(&self.name)));
         Some(Target::Remote(Arc::new(Remote::new(address.clone(), name, None, host, links))))
+    }
+
+    /// The key in whose order the instances are, if in one's.
+    fn order(&self) -> Option<Key> {
+        match &self.way {
+            Way::Key(key) => Some(*key),
+            Way::Balance(Balance::Consistent) => Some(Key::of(self.node.host.node.as_str())),
+            Way::Balance(_) | Way::Own(_) => None,
+        }
+    }
+
+    /// The place of one that has not refused.
+    fn choose(&self, resolved: &Resolved<M>, refusals: &Refusals, now: u64) -> Option<usize> {
+        let all = &resolved.candidates[..];
+        let has_refused = |candidate: &Offered| refusals.contains(candidate.address());
+        let balance = match &self.way {
+            // By their order alone: all nodes are to agree, whatever each has met with.
+            Way::Key(_) | Way::Balance(Balance::Consistent) => {
+                return offer::places(all, has_refused).next();
+            }
+            Way::Balance(balance) => Ok(*balance),
+            Way::Own(own) => Err(own),
+        };
+        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
+        let turn = self.turn.fetch_add(u64::from(refusals.is_empty()), Ordering::Relaxed);
+        let draw = Draw::new(self.seed, turn);
+        let offered;
+        let candidates = if refusals.is_empty() && self.pool.is_settled(now) {
+            Candidates::new(all, None, draw, now)
+        } else {
+            offered = offer::offer(all, has_refused, now, draw.random());
+            Candidates::new(all, Some(&offered), draw, now)
+        };
+        if candidates.is_empty() {
+            return None;
+        }
+        let index = match balance {
+            Ok(balance) => balance.pick(candidates),
+            Err(own) => own.pick(candidates),
+        };
+        candidates.place(index).or_else(|| candidates.place(Balance::Random.pick(candidates)))
+    }
+
+    fn measures(&self) -> bool {
+        match &self.way {
+            Way::Balance(balance) => balance.measures(),
+            Way::Key(_) => false,
+            Way::Own(_) => true,
+        }
     }
 }
 
@@ -231,41 +304,41 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn key(&self) -> Option<Key> {
-        self.key
+        if let Way::Key(key) = self.way { Some(key) } else { None }
     }
 
-    fn with_key(&self, key: Key) -> Arc<dyn Routed<M>> {
+    fn with(&self, way: Way) -> Arc<dyn Routed<M>> {
         let (name, only_on) = (Arc::clone(&self.name), self.only_on.clone());
-        let (host, names, links) = (Arc::clone(&self.host), Arc::clone(&self.names), Arc::clone(&self.links));
-        Arc::new(Self::new(name, only_on, Some(key), host, names, links))
+        Arc::new(Self::new(name, only_on, way, self.node.clone(), Arc::clone(&self.pool)))
     }
 
     fn host(&self) -> &Arc<Host> {
-        &self.host
+        &self.node.host
     }
 
-    fn pick(&self, refusals: &Refusals) -> Result<Target<M>, CallError> {
-        let resolved = self.resolve();
-        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
-        // And a key's instances have an order of their own.
-        let takes = usize::from(refusals.is_empty() && self.key.is_none());
-        let turn = self.turn.fetch_add(takes, Ordering::Relaxed);
-        let (before, from) = resolved.targets.split_at(turn.checked_rem(resolved.targets.len()).unwrap_or(0));
-        if let Some(target) = from.iter().chain(before).find(|target| !has_refused(target, refusals)) {
-            return Ok(target.clone());
-        }
-        let place = self.only_on.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
-        Err(CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into()))
+    fn pick(&self, refusals: &Refusals, now: Tick) -> Result<Picked<M>, CallError> {
+        self.resolve(|resolved| {
+            let now = now.nanos();
+            if let [only] = &resolved.targets[..]
+                && refusals.is_empty()
+            {
+                return Ok(Picked { target: only.clone(), flight: None });
+            }
+            let Some(place) = self.choose(resolved, refusals, now) else { return Err(self.nobody()) };
+            let flight = resolved.candidates[place].load().begin(now, self.measures());
+            Ok(Picked { target: resolved.targets[place].clone(), flight: Some(flight) })
+        })
     }
 
     fn has_any(&self, refusals: &Refusals) -> bool {
-        self.resolve().targets.iter().any(|target| !has_refused(target, refusals))
+        self.resolve(|resolved| resolved.targets.iter().any(|target| !has_refused(target, refusals)))
     }
 
     fn has_other(&self, refusals: &Refusals, this: &Address) -> bool {
-        let resolved = self.resolve();
-        let mut others = resolved.targets.iter().filter(|target| target.address() != Some(this));
-        others.any(|target| !has_refused(target, refusals))
+        self.resolve(|resolved| {
+            let mut others = resolved.targets.iter().filter(|target| target.address() != Some(this));
+            others.any(|target| !has_refused(target, refusals))
+        })
     }
 
     fn budget(&self) -> &RetryBudget {
@@ -273,7 +346,15 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn targets(&self) -> Vec<Target<M>> {
-        self.resolve().targets.clone()
+        self.resolve(|resolved| resolved.targets.clone())
+    }
+}
+
+impl<M> NameRoute<M> {
+    #[cold]
+    fn nobody(&self) -> CallError {
+        let place = self.only_on.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
+        CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into())
     }
 }
 

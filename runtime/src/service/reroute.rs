@@ -7,7 +7,8 @@
 
 use crate::error::CallError;
 use crate::id::Address;
-use crate::service::handle::{Routed, Target};
+use crate::service::deadlines::Tick;
+use crate::service::handle::{Picked, Routed};
 
 /// How many instances of a name one message is handed to at most, the first included.
 const MAX_TRIES: usize = 8;
@@ -45,9 +46,9 @@ impl Refusals {
     ///
     /// # Errors
     /// The latest refusal, if there was one; else why there is nobody.
-    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>) -> Result<Target<M>, CallError> {
-        match routed.pick(self) {
-            Ok(target) if self.len() < MAX_TRIES => Ok(target),
+    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>, now: Tick) -> Result<Picked<M>, CallError> {
+        match routed.pick(self, now) {
+            Ok(picked) if self.len() < MAX_TRIES => Ok(picked),
             Err(nobody) if self.is_empty() => Err(nobody),
             _ => Err(self.latest()),
         }
