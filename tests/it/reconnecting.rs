@@ -47,7 +47,7 @@ impl Scene {
         let diary = Diary::default();
         let factory = diary.clone();
         cluster[1].service("diary", move || factory.clone()).start().await.unwrap();
-        let remote = DiaryHandle::lookup(&cluster[0], "diary").await.unwrap();
+        let remote = DiaryHandle::lookup(&cluster[0], "diary").await.unwrap().balance(Balance::RoundRobin);
         assert_eq!(remote.count().await, Ok(0));
         Self { cluster, diary, remote }
     }

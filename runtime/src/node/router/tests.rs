@@ -1,5 +1,6 @@
 //! Watching from one node to another, over two drivers and a real stream.
 
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use skyhold_macros::service;
