@@ -167,7 +167,8 @@ async fn a_handle_sees_instances_that_come_after_it() {
     assert_eq!(spread(&handle, 10).await.len(), 1);
     cluster[2].service("where", Where::default).start().await.unwrap();
     WhereHandle::lookup_on(&cluster[0], "n2", "where").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(10)).await; // it begins slowly
+    spread(&handle, 1).await; // the new one begins slowly, with the first call that finds it
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(spread(&handle, 10).await, BTreeMap::from([("n1#1".into(), 5), ("n2#1".into(), 5)]));
 }
 

@@ -175,6 +175,7 @@ async fn another_instance_is_called_while_the_connection_to_one_is_made_again() 
     assert_eq!((scene.diary.entries().len(), other.entries().len()), (0, 10));
     scene.cluster.heal().await;
     scene.cluster.connected().await;
+    tokio::time::sleep(Duration::from_secs(10)).await; // the later one begins slowly
     for entry in 0..10 {
         assert_eq!(scene.remote.enter(entry, vec![]).await, Ok(entry));
     }

@@ -50,7 +50,7 @@ async fn it_is_shown_all_instances_and_its_choice_counts() {
     let nodes: Vec<_> = seen.iter().map(|(node, is_local, ..)| (node.as_str(), *is_local)).collect();
     assert_eq!(nodes, [("n0", true), ("n1", false), ("n2", false)]);
     let latency = seen[1].3.unwrap();
-    assert!((30..33).contains(&latency.as_millis()), "{latency:?}");
+    assert!((29..33).contains(&latency.as_millis()), "{latency:?}");
     assert_eq!((seen[0].3, seen[2].3), (None, None));
 }
 

@@ -40,7 +40,7 @@ async fn least_loaded_gives_less_to_who_has_more_to_do() {
     }
     steady(&scene.routed, 20_000, Duration::from_micros(500)).await;
     let ran = scene.ran();
-    assert!(ran[3] * 2 < ran[1] && ran[3] * 2 < ran[2] && ran[3] > 1000, "{ran:?}");
+    assert!(ran[3] * 4 < ran[1] && ran[3] * 4 < ran[2] && ran[3] > 300, "{ran:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,6 +51,7 @@ async fn local_first_stays_on_the_node_and_goes_elsewhere_when_nobody_is_left_he
     assert!(scene.cluster[0].stop_service("worker").await);
     assert_spread(&spread(&routed, 100).await, &[("n1", 20..81), ("n2", 20..81)]);
     scene.start(0).await;
+    spread(&routed, 1).await; // it takes over slowly, from the first call that finds it
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_spread(&spread(&routed, 100).await, &[("n0", 100..101)]);
 }

@@ -22,6 +22,7 @@ fn latency_follows_a_rise_at_once_and_a_fall_slowly() {
     assert_eq!(scene.candidates[0].latency(), None);
     scene.answer(0, Duration::from_millis(10));
     assert_about(latency(&scene, 0), Duration::from_millis(10));
+    scene.pass(Duration::from_millis(2));
     scene.answer(0, Duration::from_secs(1));
     assert_about(latency(&scene, 0), Duration::from_secs(1));
     scene.pass(Duration::from_secs(10));
