@@ -73,7 +73,11 @@ async fn when_all_fail_not_all_are_passed_over_and_when_they_are_well_again_call
     scene.ran();
     steady(&scene.routed.balance(Balance::RoundRobin), 100, Duration::from_millis(5)).await;
     let ran = scene.ran();
-    assert_eq!(ran.iter().filter(|ran| **ran > 0).count(), 2, "one of three is passed over: {ran:?} {ended:?}");
+    assert_eq!(
+        ran.iter().filter(|ran| **ran > 0).count(),
+        2,
+        "one of three is passed over: {ran:?} {ended:?}"
+    );
     (1..4).for_each(|index| scene.fail(index, Fault::None));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let routed = scene.routed.balance(Balance::RoundRobin);

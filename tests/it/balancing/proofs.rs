@@ -64,7 +64,8 @@ async fn check_failing(fault: Fault, balance: Balance) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_always_fails_is_passed_over_within_a_second_and_sees_a_twentieth_of_the_calls_after() {
+async fn an_instance_that_always_fails_is_passed_over_within_a_second_and_sees_a_twentieth_of_the_calls_after()
+ {
     for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::Random] {
         check_failing(Fault::Panics, balance).await;
         check_failing(Fault::NeverAnswers, balance).await;

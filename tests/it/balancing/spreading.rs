@@ -103,7 +103,8 @@ async fn weights_are_kept_and_what_has_none_gets_nothing_unless_all_have_none() 
     let scene = Scene::new(4, &[1, 2, 3]).await;
     let weighted = scene.routed.balance(Weighted::by_node([("n1", 4), ("n3", 0)]));
     assert_spread(&spread(&weighted, 1000).await, &[("n1", 790..811), ("n2", 190..211)]);
-    let weighted = scene.routed.balance(Weighted::by(|candidate| u32::from(candidate.node().as_str() == "n3")));
+    let weighted =
+        scene.routed.balance(Weighted::by(|candidate| u32::from(candidate.node().as_str() == "n3")));
     assert_spread(&spread(&weighted, 100).await, &[("n3", 100..101)]);
     let weighted = scene.routed.balance(Weighted::by(|_| 0));
     assert_spread(&spread(&weighted, 900).await, &[("n1", 200..400), ("n2", 200..400), ("n3", 200..400)]);
