@@ -35,8 +35,8 @@ async fn with_one_of_three_instances_ten_times_slower_the_99th_percentile_grows_
 async fn an_instance_that_becomes_slow_under_load_is_left_alone_and_found_again_when_it_is_fast() {
     let scene = three().await;
     steady(&scene.routed, 5000, Duration::from_millis(2)).await;
-    let [_, rest @ ..] = &scene.ran()[..] else { panic!() };
-    assert!(rest.iter().all(|ran| (1300..2100).contains(ran)), "{rest:?}");
+    let ran = scene.ran();
+    assert!(ran[1..].iter().all(|ran| (1300..2100).contains(ran)), "{ran:?}");
     scene.takes(2, Duration::from_millis(100));
     steady(&scene.routed, 5000, Duration::from_millis(2)).await;
     let ran = scene.ran();

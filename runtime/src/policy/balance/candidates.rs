@@ -183,7 +183,7 @@ impl fmt::Debug for Candidate {
             .field("is_local", &self.is_local)
             .field("in_flight", &self.in_flight())
             .field("latency", &self.latency())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -223,7 +223,6 @@ pub(super) fn mix(mut number: u64) -> u64 {
 }
 
 /// Brings any number below a limit, evenly.
-#[expect(clippy::cast_possible_truncation, reason = "it is below the limit")]
 pub(super) fn scale(number: u64, limit: u64) -> u64 {
     ((u128::from(number) * u128::from(limit)) >> 64) as u64
 }

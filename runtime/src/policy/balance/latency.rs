@@ -17,6 +17,7 @@ const DECAY: Duration = Duration::from_secs(10);
 const UNIT: u32 = 20;
 
 /// [`DECAY`] in units.
+#[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
 const DECAY_UNITS: f32 = DECAY.as_secs_f32() * 1e9 / (1_u32 << UNIT) as f32;
 
 /// An age of fewer units, a hundredth of [`DECAY`], is not worth an exponential.

@@ -126,7 +126,9 @@ fn what_fails_at_one_moment_counts_as_one_failure() {
     for _ in 0..4 {
         scene.pass(Duration::from_millis(10));
         let flights: Vec<_> = (0..64).map(|_| scene.candidates[0].load().begin(scene.now, true)).collect();
-        flights.into_iter().for_each(|flight| flight.failed(&failure(), scene.now));
+        for flight in flights {
+            flight.failed(&failure(), scene.now);
+        }
     }
     assert_eq!(scene.fitness(0), Fitness::Fit);
     scene.fail(0);

@@ -151,7 +151,9 @@ proptest! {
     ) {
         let nodes = ["a", "b", "here", "d", "e", "f", "g", "h"];
         let mut scene = Scene::new(&nodes[..count]);
-        failing.into_iter().for_each(|index| scene.fail_for_good(index % count));
+        for index in failing {
+            scene.fail_for_good(index % count);
+        }
         if new {
             scene.become_known(&["a", "b", "here", "x", "y"]);
         }
