@@ -5,8 +5,6 @@
 //!
 //! Run it: `cargo bench --bench routed`
 
-#![expect(clippy::disallowed_methods, reason = "tasks of its own call the service")]
-
 mod floor;
 
 use floor::{Flavor, Table, Workload, run, timed, with_callers};
