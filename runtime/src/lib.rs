@@ -31,6 +31,7 @@
 //!
 //! * [`Node`]: start it with [`Node::builder`], put services on it with [`Node::spawn`] and [`Node::service`].
 //! * [`Lookup`]: find a service by name, wherever it is.
+//! * [`Balance`]: how the calls to a name with many instances are spread.
 //! * [`Call`]: what a handle's method gives; await it, send it, or give it a timeout.
 //! * [`CallError`]: why there is no reply, and whether the handler may have run.
 //! * [`Supervisor`]: trees of services that are started again when they fail; [`Restart`] and [`Intensity`] say when.
@@ -111,6 +112,9 @@ pub use node::reload::{Reload, ReloadError};
 pub use node::reload_all::{ClusterReload, NodeReload};
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
+pub use policy::balance::candidates::{Balancer, Candidate, Candidates};
+pub use policy::balance::kinds::Balance;
+pub use policy::balance::weighted::Weighted;
 pub use service::call::{Call, CallFuture, SendFuture};
 pub use service::context::Context;
 pub use service::handle::ServiceHandle;

@@ -1,6 +1,6 @@
 //! What a small program needs: `use skyhold::prelude::*;`.
 
 pub use crate::{
-    Call, CallError, Context, Down, Lookup, Node, NodeId, Reply, Secret, ServiceHandle, StopReason, Stream,
-    Streaming, Topic, service,
+    Balance, Call, CallError, Context, Down, Lookup, Node, NodeId, Reply, Secret, ServiceHandle, StopReason,
+    Stream, Streaming, Topic, service,
 };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test owns its tasks, and its clock is paused")]
 
+mod balancing;
 mod calls;
 mod cancellation;
 mod compatible;

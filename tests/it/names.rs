@@ -152,7 +152,7 @@ async fn calls_take_turns_exactly_over_all_instances_of_all_nodes() {
         for other in ["n0", "n1", "n2"] {
             WhereHandle::lookup_on(node, other, "where").await.unwrap();
         }
-        let handle = WhereHandle::lookup(node, "where").await.unwrap();
+        let handle = WhereHandle::lookup(node, "where").await.unwrap().balance(Balance::RoundRobin);
         let spread = spread(&handle, 600).await;
         assert_eq!(spread.len(), 6, "{spread:?}");
         assert!(spread.values().all(|&calls| calls == 100), "{spread:?}");
@@ -163,10 +163,12 @@ async fn calls_take_turns_exactly_over_all_instances_of_all_nodes() {
 async fn a_handle_sees_instances_that_come_after_it() {
     let cluster = Cluster::start(3).await;
     cluster[1].service("where", Where::default).start().await.unwrap();
-    let handle = WhereHandle::lookup(&cluster[0], "where").await.unwrap();
+    let handle = WhereHandle::lookup(&cluster[0], "where").await.unwrap().balance(Balance::RoundRobin);
     assert_eq!(spread(&handle, 10).await.len(), 1);
     cluster[2].service("where", Where::default).start().await.unwrap();
     WhereHandle::lookup_on(&cluster[0], "n2", "where").await.unwrap();
+    spread(&handle, 1).await; // the new one begins slowly, with the first call that finds it
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(spread(&handle, 10).await, BTreeMap::from([("n1#1".into(), 5), ("n2#1".into(), 5)]));
 }
 
@@ -191,7 +193,7 @@ async fn an_instance_that_died_is_called_no_more() {
     let cluster = Cluster::start(2).await;
     let where_ = cluster[1].service("where", Where::default).instances(3);
     where_.restart(Restart::never()).start().await.unwrap();
-    let remote = WhereHandle::lookup(&cluster[0], "where").await.unwrap();
+    let remote = WhereHandle::lookup(&cluster[0], "where").await.unwrap().balance(Balance::RoundRobin);
     let error = remote.explode().await.unwrap_err();
     assert!(matches!(error, CallError::Panicked(_)), "{error:?}");
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -346,6 +346,7 @@ async fn a_group_takes_turns_and_goes_on_without_an_instance_that_ended() {
         }
     };
     let group = node.service("turn", factory).instances(3).start().await.unwrap();
+    let group = group.balance(Balance::RoundRobin);
     for _ in 0..6 {
         group.take().await.unwrap();
     }

@@ -47,7 +47,7 @@ impl Scene {
         let diary = Diary::default();
         let factory = diary.clone();
         cluster[1].service("diary", move || factory.clone()).start().await.unwrap();
-        let remote = DiaryHandle::lookup(&cluster[0], "diary").await.unwrap();
+        let remote = DiaryHandle::lookup(&cluster[0], "diary").await.unwrap().balance(Balance::RoundRobin);
         assert_eq!(remote.count().await, Ok(0));
         Self { cluster, diary, remote }
     }
@@ -175,6 +175,7 @@ async fn another_instance_is_called_while_the_connection_to_one_is_made_again() 
     assert_eq!((scene.diary.entries().len(), other.entries().len()), (0, 10));
     scene.cluster.heal().await;
     scene.cluster.connected().await;
+    tokio::time::sleep(Duration::from_secs(10)).await; // the later one begins slowly
     for entry in 0..10 {
         assert_eq!(scene.remote.enter(entry, vec![]).await, Ok(entry));
     }

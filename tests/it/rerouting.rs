@@ -76,7 +76,7 @@ impl Scene {
         for node in ["n1", "n2"] {
             WorkerHandle::lookup_on(&cluster[0], node, "worker").await.unwrap();
         }
-        let routed = WorkerHandle::lookup(&cluster[0], "worker").await.unwrap();
+        let routed = WorkerHandle::lookup(&cluster[0], "worker").await.unwrap().balance(Balance::RoundRobin);
         Self { cluster, worker, routed }
     }
 
@@ -267,7 +267,7 @@ async fn an_overloaded_instance_is_passed_over_as_long_as_another_has_room() {
     let narrow = Narrow::start(&cluster).await;
     let [first, second] = ["n1", "n2"].map(|node| NarrowHandle::lookup_on(&cluster[0], node, "narrow"));
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
-    let routed = NarrowHandle::lookup(&cluster[0], "narrow").await.unwrap();
+    let routed = NarrowHandle::lookup(&cluster[0], "narrow").await.unwrap().balance(Balance::RoundRobin);
 
     let mut held = Vec::from(narrow.fill(&first).await);
     for _ in 0..6 {
@@ -295,7 +295,7 @@ async fn a_call_that_waits_for_room_in_a_mailbox_that_closes_goes_to_another() {
     let narrow = Narrow::start(&cluster).await;
     NarrowHandle::lookup_on(&cluster[1], "n2", "narrow").await.unwrap();
     let here = NarrowHandle::lookup_on(&cluster[1], "n1", "narrow").await.unwrap();
-    let routed = NarrowHandle::lookup(&cluster[1], "narrow").await.unwrap();
+    let routed = NarrowHandle::lookup(&cluster[1], "narrow").await.unwrap().balance(Balance::RoundRobin);
 
     let [running, queued] = narrow.fill(&here).await;
     // Of two one waits for room here, and the other runs there.

@@ -16,6 +16,7 @@ use crate::node::supervisor::{self, Child};
 use crate::node::unique;
 use crate::service::definition::Service;
 use crate::service::deliver;
+use crate::service::handle::Way;
 use crate::service::instance::{self, Factory};
 use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Registry, Spec};
@@ -124,8 +125,8 @@ where
         self
     }
 
-    /// Starts the instances, one after the other, and makes the name known in the whole cluster. The handle takes turns
-    /// over the instances of this node; one from `lookup` takes turns over those of all nodes.
+    /// Starts the instances, one after the other, and makes the name known in the whole cluster. The handle leads to
+    /// the instances of this node; one from `lookup` to those of all nodes.
     ///
     /// # Errors
     /// [`StartError`]: the name cannot be used or is taken, on this node or as a [unique](Self::unique) one on another, or an instance refused to start. Then nothing
@@ -140,7 +141,7 @@ where
         let strategy = Strategy::OneForOne;
         let plan = Plan { name: Arc::clone(&name), strategy, intensity, ends_when_empty: true, children };
         supervisor::begin(&node, plan).await?;
-        Ok(lookup::route(node.inner(), name, Some(node.id().clone()), None))
+        Ok(lookup::route(node.inner(), name, Some(node.id().clone()), Way::default()))
     }
 
     /// Takes the name, and says how the instances are begun.

@@ -10,9 +10,8 @@ use crate::node::instances::InstancesWatch;
 use crate::node::node::{Inner, Node};
 use crate::node::route::{Around, NameRoute, is_candidate};
 use crate::node::travel;
-use crate::policy::rendezvous::Key;
 use crate::port::Links;
-use crate::service::handle::{Handle, ServiceHandle, Target};
+use crate::service::handle::{Handle, ServiceHandle, Target, Way};
 use crate::service::message::{Message, WireMessage};
 use crate::time;
 
@@ -23,8 +22,9 @@ pub trait Lookup: ServiceHandle
 where
     Self::Message: WireMessage,
 {
-    /// A handle to the name, wherever its instances are in the cluster. Its calls take turns over all of them. Waits
-    /// until an instance is known, at most the node's `call_timeout`.
+    /// A handle to the name, wherever its instances are in the cluster. Each call goes to the less loaded of two of them
+    /// ([`Balance::LeastLoaded`](crate::Balance)); [`ServiceHandle::balance`] and [`ServiceHandle::key`] give handles that choose otherwise.
+    /// Waits until an instance is known, at most the node's `call_timeout`.
     ///
     /// # Errors
     /// [`LookupError::NotFound`] if none appeared in time, [`LookupError::Interface`] if the name belongs to another
@@ -198,19 +198,19 @@ where
         let expected = <H::Message as Message>::INTERFACE;
         return Err(LookupError::Interface { name: name.to_owned(), expected, found });
     }
-    Ok(route::<H>(node.inner(), name.into(), only_on, None))
+    Ok(route::<H>(node.inner(), name.into(), only_on, Way::default()))
 }
 
 /// A handle to a name, whether or not an instance is known.
-pub(crate) fn route<H>(inner: &Inner, name: Arc<str>, only_on: Option<NodeId>, key: Option<Key>) -> H
+pub(crate) fn route<H>(inner: &Inner, name: Arc<str>, only_on: Option<NodeId>, way: Way) -> H
 where
     H: ServiceHandle,
     H::Message: WireMessage,
 {
     let links = Arc::clone(&inner.table) as Arc<dyn Links>;
     let (host, names) = (Arc::clone(&inner.host), Arc::clone(&inner.names));
-    let around = Around { host, names, links, routing: Arc::clone(&inner.in_force.routing) };
-    let route = NameRoute::new(name, only_on, key, around);
+    let (routing, pools) = (Arc::clone(&inner.in_force.routing), Arc::clone(&inner.pools));
+    let route = NameRoute::new(name, only_on, way, Around { host, names, links, routing, pools });
     H::from_inner(Handle::new(Target::Routed(Arc::new(route))))
 }
 

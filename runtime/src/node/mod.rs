@@ -15,6 +15,7 @@ pub(crate) mod lookup;
 pub(crate) mod manager;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
+mod pools;
 pub(crate) mod registrar;
 pub(crate) mod reload;
 pub(crate) mod reload_all;

@@ -27,6 +27,7 @@ use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::pools::Pools;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
 use crate::service::core::{Core, Order};
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     /// Those of the node, which its services have too.
     pub(crate) labels: Labels,
     pub(crate) kinds: Kinds,
+    pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
@@ -383,6 +385,7 @@ impl Inner {
             in_force,
             labels,
             kinds,
+            pools: Arc::default(),
             ends,
             address,
             configured,

@@ -1,28 +1,33 @@
-//! Where a name leads, call by call.
+//! Where a name leads, call by call: rules say which of its instances a call may go to, a balancer picks one of them.
 //!
 //! Invariant: reads snapshots; waits for nothing.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 
 use crate::cluster::coordinator::Names;
 use crate::cluster::directory::Candidate;
-use crate::config::{Labels, Subset, To};
+use crate::config::{Decision, Subset, To};
 use crate::error::CallError;
 use crate::id::{Address, NodeId};
+use crate::node::pools::Pools;
 use crate::node::routing::RoutingTable;
+use crate::policy::balance::candidates::{Balancer as _, Candidate as Offered, Candidates, Draw};
+use crate::policy::balance::kinds::Balance;
+use crate::policy::balance::offer;
+use crate::policy::balance::pool::Pool;
 use crate::policy::budget::RetryBudget;
 use crate::policy::rendezvous::Key;
 use crate::port::Links;
 use crate::proto::codec::Encoder;
 use crate::service::ambient;
-use crate::service::handle::{Ask, Remote, Routed, Target};
+use crate::service::deadlines::Tick;
+use crate::service::handle::{Ask, Picked, Remote, Routed, Target, Way};
 use crate::service::host::Host;
 use crate::service::message::{Message, Method, WireMessage};
 use crate::service::payload::Decoder;
@@ -36,15 +41,20 @@ pub(crate) struct Around {
     pub(crate) names: Arc<Names>,
     pub(crate) links: Arc<dyn Links>,
     pub(crate) routing: Arc<RoutingTable>,
+    pub(crate) pools: Arc<Pools>,
 }
 
-/// A name, and whose turn it is.
+/// A name, and how it picks.
 pub(crate) struct NameRoute<M> {
     name: Arc<str>,
     only_on: Option<NodeId>,
-    key: Option<Key>,
+    way: Way,
     around: Around,
-    turn: AtomicUsize,
+    /// What the node's handles to this name have learned.
+    pool: Arc<Pool>,
+    /// How many calls were made.
+    turn: AtomicU64,
+    seed: u64,
     budget: RetryBudget,
     resolved: ArcSwapOption<Resolved<M>>,
     /// The name to which a rule redirects this one.
@@ -54,64 +64,63 @@ pub(crate) struct NameRoute<M> {
 /// The name's instances, as far as a version of the directory knows.
 struct Resolved<M> {
     version: u64,
-    instances: Vec<Instance<M>>,
-}
-
-struct Instance<M> {
-    target: Target<M>,
-    address: Address,
-    labels: Arc<Labels>,
-}
-
-/// The instances to which a call may go, by the rules.
-struct Choice<M> {
-    resolved: Arc<Resolved<M>>,
-    subset: Option<Subset>,
+    /// In the order of the key, if there is one.
+    targets: Vec<Target<M>>,
+    /// The same instances in the same order, as a balancer sees them.
+    candidates: Vec<Offered>,
 }
 
 impl<M: WireMessage> NameRoute<M> {
-    pub(crate) fn new(name: Arc<str>, only_on: Option<NodeId>, key: Option<Key>, around: Around) -> Self {
-        let (turn, resolved, budget) = (AtomicUsize::new(0), ArcSwapOption::empty(), RetryBudget::default());
-        Self { name, only_on, key, around, turn, budget, resolved, redirected: ArcSwapOption::empty() }
+    pub(crate) fn new(name: Arc<str>, only_on: Option<NodeId>, way: Way, around: Around) -> Self {
+        let (turn, resolved, budget) = (AtomicU64::new(0), ArcSwapOption::empty(), RetryBudget::default());
+        let seed = Draw::seed(around.host.next_seed());
+        let names = around.names.current();
+        let pool = around.pools.of(&name, |name| !names.candidates(name).is_empty());
+        let redirected = ArcSwapOption::empty();
+        Self { name, only_on, way, around, pool, turn, seed, budget, resolved, redirected }
     }
 
     /// The instances now. The work is done once for each version of the directory.
-    fn resolve(&self) -> Arc<Resolved<M>> {
-        let Around { names, .. } = &self.around;
+    fn resolve<R>(&self, look: impl FnOnce(&Resolved<M>) -> R) -> R {
         // Read before the names: should they change meanwhile, the next call looks again.
-        let version = names.version();
+        let version = self.around.names.version();
         let known = self.resolved.load();
-        if let Some(resolved) = &*known
-            && resolved.version == version
-        {
-            return Arc::clone(resolved);
+        match &*known {
+            Some(resolved) if resolved.version == version => look(resolved),
+            _ => look(&self.resolve_anew(version, known.as_deref())),
         }
+    }
+
+    #[cold]
+    fn resolve_anew(&self, version: u64, known: Option<&Resolved<M>>) -> Arc<Resolved<M>> {
+        let Around { host, names, .. } = &self.around;
         let mut before: HashMap<&Address, &Target<M>> = HashMap::new();
-        if let Some(resolved) = &*known {
-            before.extend(resolved.instances.iter().map(|instance| (&instance.address, &instance.target)));
+        if let Some(resolved) = known {
+            before.extend(resolved.targets.iter().filter_map(|target| Some((target.address()?, target))));
         }
         let names = names.current();
-        let mut candidates: Vec<_> = names
-            .candidates(&self.name)
-            .iter()
-            .filter(|c| is_candidate::<M>(c, self.only_on.as_ref()))
-            .collect();
+        let all = names.candidates(&self.name);
+        let now = host.deadlines.now().nanos();
+        self.pool.update(version, all.iter().map(|known| (&known.address, known.is_away)), now);
+        let mut candidates: Vec<_> =
+            all.iter().filter(|c| is_candidate::<M>(c, self.only_on.as_ref())).collect();
         // Those whose node is being looked for are waited for if there is nobody else.
         if candidates.iter().any(|candidate| !candidate.is_away) {
             candidates.retain(|candidate| !candidate.is_away);
         }
+        if let Some(key) = self.order() {
+            let weight = |address: &Address| key.weight(address.node.as_str(), address.instance.0);
+            candidates.sort_by_cached_key(|candidate| std::cmp::Reverse(weight(&candidate.address)));
+        }
         let instances = candidates.into_iter().filter_map(|Candidate { address, labels, .. }| {
             let known = before.get(address).map(|known| (*known).clone());
             let target = known.or_else(|| self.target(address))?;
-            Some(Instance { target, address: address.clone(), labels: Arc::clone(labels) })
+            let is_local = address.node == host.node;
+            let load = self.pool.load(address);
+            Some((target, Offered::new(address.clone(), Arc::clone(labels), is_local, load)))
         });
-        let mut instances: Vec<_> = instances.collect();
-        if let Some(key) = self.key {
-            instances.sort_by_cached_key(|Instance { address, .. }| {
-                std::cmp::Reverse(key.weight(address.node.as_str(), address.instance.0))
-            });
-        }
-        let resolved = Arc::new(Resolved { version, instances });
+        let (targets, candidates) = instances.unzip();
+        let resolved = Arc::new(Resolved { version, targets, candidates });
         self.resolved.store(Some(Arc::clone(&resolved)));
         resolved
     }
@@ -122,38 +131,50 @@ impl<M: WireMessage> NameRoute<M> {
             let handle = host.resident(address.instance)?.core.handle::<M>()?;
             return Some(handle.target().clone());
         }
-        let name = Some(Arc::clone(&self.name));
-        let remote = Remote::new(address.clone(), name, None, Arc::clone(host), Arc::clone(links));
-        Some(Target::Remote(Arc::new(remote)))
+        let (host, links, name) = (Arc::clone(host), Arc::clone(links), Some(Arc::clone(&self.name)));
+        Some(Target::Remote(Arc::new(Remote::new(address.clone(), name, None, host, links))))
     }
 
-    /// The instances to which a call may go. A handle to one node's instances leads where it leads.
-    fn choose(&self, ask: Ask) -> Result<Choice<M>, CallError> {
-        if self.only_on.is_some() {
-            return Ok(Choice { resolved: self.resolve(), subset: None });
+    /// The key in whose order the instances are, if in one's.
+    fn order(&self) -> Option<Key> {
+        match &self.way {
+            Way::Key(key) => Some(*key),
+            Way::Balance(Balance::Consistent) => Some(Key::of(self.around.host.node.as_str())),
+            Way::Balance(_) | Way::Own(_) => None,
         }
-        self.around.routing.decide(&self.name, ask, self.key, |decision| {
-            let Some(decision) = decision else {
-                return Ok(Choice { resolved: self.resolve(), subset: None });
-            };
-            let resolved = match decision.service {
-                own if own == &*self.name => self.resolve(),
-                other => self.redirected(other).resolve(),
-            };
-            let subset = match decision.to {
+    }
+
+    /// Decides about a call by the rules, and gives the route of the name to which it goes, and which of the instances there it may have. A
+    /// handle to one node's instances leads where it leads.
+    #[inline]
+    fn led<T>(
+        &self,
+        ask: Ask,
+        then: impl FnOnce(&Self, Option<&Subset>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        if self.only_on.is_some() {
+            return then(self, None);
+        }
+        self.around.routing.decide(&self.name, ask, self.key(), |decision| {
+            let Some(Decision { service, to, .. }) = decision else { return then(self, None) };
+            let subset = match to {
                 To::Any => None,
-                To::Subset(subset) => Some(subset.clone()),
-                To::Deny => {
-                    let detail = format!(
-                        "a route of node {} denies `{}.{}`",
-                        self.around.host.node,
-                        self.name,
-                        ask.method.name()
-                    );
-                    return Err(CallError::Denied(detail.into()));
-                }
+                To::Subset(subset) => Some(subset),
+                To::Deny => return Err(self.denied(ask.method)),
             };
-            Ok(Choice { resolved, subset }.or_any())
+            if *service == *self.name {
+                return then(self, self.narrow(subset));
+            }
+            let other = self.redirected(service);
+            then(&other, other.narrow(subset))
+        })
+    }
+
+    /// The subset, unless nobody is in it and anybody else will do.
+    fn narrow<'s>(&self, subset: Option<&'s Subset>) -> Option<&'s Subset> {
+        subset.filter(|subset| {
+            !subset.is_or_any()
+                || self.resolve(|resolved| resolved.candidates.iter().any(|known| is_in(Some(subset), known)))
         })
     }
 
@@ -162,35 +183,91 @@ impl<M: WireMessage> NameRoute<M> {
         if let Some(known) = self.redirected.load_full().filter(|known| &*known.name == name) {
             return known;
         }
-        let route = Arc::new(Self::new(name.into(), None, self.key, self.around.clone()));
+        let route = Arc::new(Self::new(name.into(), None, self.way.clone(), self.around.clone()));
         self.redirected.store(Some(Arc::clone(&route)));
         route
     }
 
-    fn nobody(&self, choice: &Choice<M>) -> CallError {
-        let place = match (&self.only_on, &choice.subset) {
-            (Some(node), _) => Cow::Owned(format!(" on node {node}")),
-            (None, Some(subset)) => Cow::Owned(format!(" to which its route leads ({subset})")),
-            (None, None) => Cow::Borrowed(""),
+    fn pick_among(
+        &self,
+        subset: Option<&Subset>,
+        refusals: &Refusals,
+        now: Tick,
+    ) -> Result<Picked<M>, CallError> {
+        self.resolve(|resolved| {
+            let now = now.nanos();
+            if let [only] = &resolved.targets[..]
+                && refusals.is_empty()
+                && subset.is_none()
+            {
+                return Ok(Picked { target: only.clone(), flight: None });
+            }
+            let place = self.choose(resolved, subset, refusals, now);
+            let place = place.ok_or_else(|| self.nobody(subset))?;
+            let flight = resolved.candidates[place].load().begin(now, self.measures());
+            Ok(Picked { target: resolved.targets[place].clone(), flight: Some(flight) })
+        })
+    }
+
+    /// The place of one that may have the call, and has not refused.
+    fn choose(
+        &self,
+        resolved: &Resolved<M>,
+        subset: Option<&Subset>,
+        refusals: &Refusals,
+        now: u64,
+    ) -> Option<usize> {
+        let all = &resolved.candidates[..];
+        let is_out =
+            |candidate: &Offered| refusals.contains(candidate.address()) || !is_in(subset, candidate);
+        let balance = match &self.way {
+            // By their order alone: all nodes are to agree, whatever each has met with.
+            Way::Key(_) | Way::Balance(Balance::Consistent) => return offer::places(all, is_out).next(),
+            Way::Balance(balance) => Ok(*balance),
+            Way::Own(own) => Err(own),
+        };
+        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
+        let turn = self.turn.fetch_add(u64::from(refusals.is_empty()), Ordering::Relaxed);
+        let draw = Draw::new(self.seed, turn);
+        let offered;
+        let candidates = if refusals.is_empty() && subset.is_none() && self.pool.is_settled(now) {
+            Candidates::new(all, None, draw, now)
+        } else {
+            offered = offer::offer(all, is_out, now, draw.random());
+            Candidates::new(all, Some(&offered), draw, now)
+        };
+        if candidates.is_empty() {
+            return None;
+        }
+        let index = match balance {
+            Ok(balance) => balance.pick(candidates),
+            Err(own) => own.pick(candidates),
+        };
+        candidates.place(index).or_else(|| candidates.place(Balance::Random.pick(candidates)))
+    }
+
+    fn measures(&self) -> bool {
+        match &self.way {
+            Way::Balance(balance) => balance.measures(),
+            Way::Key(_) => false,
+            Way::Own(_) => true,
+        }
+    }
+
+    #[cold]
+    fn nobody(&self, subset: Option<&Subset>) -> CallError {
+        let place = match (&self.only_on, subset) {
+            (Some(node), _) => format!(" on node {node}"),
+            (None, Some(subset)) => format!(" to which its route leads ({subset})"),
+            (None, None) => String::new(),
         };
         CallError::NoRoute(format!("no instance of {:?} is known{place}", &*self.name).into())
     }
-}
 
-impl<M> Choice<M> {
-    /// Without the subset, if nobody is in it and anybody else will do.
-    fn or_any(mut self) -> Self {
-        if self.subset.as_ref().is_some_and(Subset::is_or_any) && self.instances().next().is_none() {
-            self.subset = None;
-        }
-        self
-    }
-
-    fn instances(&self) -> impl Iterator<Item = &Instance<M>> {
-        self.resolved.instances.iter().filter(|instance| match &self.subset {
-            Some(subset) => subset.contains(&instance.address.node, &instance.labels),
-            None => true,
-        })
+    #[cold]
+    fn denied(&self, method: &Method) -> CallError {
+        let (node, name) = (&self.around.host.node, &self.name);
+        CallError::Denied(format!("a route of node {node} denies `{name}.{}`", method.name()).into())
     }
 }
 
@@ -204,50 +281,35 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn key(&self) -> Option<Key> {
-        self.key
+        if let Way::Key(key) = self.way { Some(key) } else { None }
     }
 
-    fn with_key(&self, key: Key) -> Arc<dyn Routed<M>> {
+    fn with(&self, way: Way) -> Arc<dyn Routed<M>> {
         let (name, only_on) = (Arc::clone(&self.name), self.only_on.clone());
-        Arc::new(Self::new(name, only_on, Some(key), self.around.clone()))
+        Arc::new(Self::new(name, only_on, way, self.around.clone()))
     }
 
     fn host(&self) -> &Arc<Host> {
         &self.around.host
     }
 
-    fn ask(&self, method: &'static Method) -> Ask {
-        Ask { method, draw: self.around.routing.draw(self.key) }
+    fn ask(&self, method: &'static Method, now: Tick) -> Ask {
+        Ask { method, draw: self.around.routing.draw(self.key()), now }
     }
 
-    fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Target<M>, CallError> {
-        let choice = self.choose(ask)?;
-        // Who tries again takes no turn: else of two instances the one that refuses would get the first try of every call.
-        // And a key's instances have an order of their own.
-        let takes = usize::from(refusals.is_empty() && self.key.is_none());
-        let turn = self.turn.fetch_add(takes, Ordering::Relaxed);
-        let count = match choice.subset {
-            None => choice.resolved.instances.len(),
-            Some(_) => choice.instances().count(),
-        };
-        let first = turn.checked_rem(count).unwrap_or(0);
-        let in_turn = choice.instances().skip(first).chain(choice.instances().take(first));
-        let mut ready = in_turn.filter(|instance| !refusals.contains(&instance.address));
-        match ready.next() {
-            Some(instance) => Ok(instance.target.clone()),
-            None => Err(self.nobody(&choice)),
-        }
+    fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Picked<M>, CallError> {
+        self.led(ask, |route, subset| route.pick_among(subset, refusals, ask.now))
     }
 
     fn has_any(&self, ask: Ask, refusals: &Refusals) -> bool {
-        let choice = self.choose(ask);
-        choice.is_ok_and(|choice| choice.instances().any(|instance| !refusals.contains(&instance.address)))
+        let is_there = |candidate: &Offered| !refusals.contains(candidate.address());
+        self.has(ask, is_there)
     }
 
     fn has_other(&self, ask: Ask, refusals: &Refusals, this: &Address) -> bool {
         let is_other =
-            |instance: &Instance<M>| instance.address != *this && !refusals.contains(&instance.address);
-        self.choose(ask).is_ok_and(|choice| choice.instances().any(is_other))
+            |candidate: &Offered| candidate.address() != this && !refusals.contains(candidate.address());
+        self.has(ask, is_other)
     }
 
     fn budget(&self) -> &RetryBudget {
@@ -255,24 +317,20 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn targets(&self) -> Vec<Target<M>> {
-        self.resolve().instances.iter().map(|instance| instance.target.clone()).collect()
+        self.resolve(|resolved| resolved.targets.clone())
     }
 
     fn mirror(&self, ask: Ask) -> Option<Target<M>> {
         if self.only_on.is_some() {
             return None;
         }
-        self.around.routing.decide(&self.name, ask, self.key, |decision| {
-            let decision = decision?;
-            let subset = decision.mirror?.clone();
-            let resolved = match decision.service {
-                own if own == &*self.name => self.resolve(),
-                other => self.redirected(other).resolve(),
-            };
-            let choice = Choice { resolved, subset: Some(subset) };
-            let count = choice.instances().count();
-            let turn = self.turn.load(Ordering::Relaxed).checked_rem(count)?;
-            choice.instances().nth(turn).map(|instance| instance.target.clone())
+        self.around.routing.decide(&self.name, ask, self.key(), |decision| {
+            let Decision { service, mirror, .. } = decision?;
+            let subset = Some(mirror?);
+            if *service == *self.name {
+                return self.mirrored(subset);
+            }
+            self.redirected(service).mirrored(subset)
         })
     }
 
@@ -283,6 +341,31 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
         let decode = || M::decode(message.method().id().name, Decoder::new(&bytes), ReplyPath(None));
         ambient::reading(&self.around.host, None, decode).ok()
     }
+}
+
+impl<M: WireMessage> NameRoute<M> {
+    /// Whether a call may go to an instance of which that is true.
+    fn has(&self, ask: Ask, is_meant: impl Fn(&Offered) -> bool) -> bool {
+        let found = self.led(ask, |route, subset| {
+            let is_it = |candidate: &Offered| is_in(subset, candidate) && is_meant(candidate);
+            Ok(route.resolve(|resolved| resolved.candidates.iter().any(is_it)))
+        });
+        found.unwrap_or(false)
+    }
+
+    /// One of a subset, which takes turns.
+    fn mirrored(&self, subset: Option<&Subset>) -> Option<Target<M>> {
+        self.resolve(|resolved| {
+            let places: Vec<_> = offer::places(&resolved.candidates, |known| !is_in(subset, known)).collect();
+            let turn = usize::try_from(self.turn.load(Ordering::Relaxed)).unwrap_or_default();
+            let place = places.get(turn.checked_rem(places.len())?)?;
+            resolved.targets.get(*place).cloned()
+        })
+    }
+}
+
+fn is_in(subset: Option<&Subset>, candidate: &Offered) -> bool {
+    subset.is_none_or(|subset| subset.contains(candidate.node(), candidate.labels()))
 }
 
 /// Whether an instance is one that a handle for `M`, perhaps on one node only, may lead to.

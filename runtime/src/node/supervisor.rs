@@ -12,7 +12,7 @@ use crate::node::group::{STOP_WITHIN, ServiceBuilder};
 use crate::node::lookup;
 use crate::node::node::Node;
 use crate::service::definition::Service;
-use crate::service::handle::{Handle, ServiceHandle, Target};
+use crate::service::handle::{Handle, ServiceHandle, Target, Way};
 use crate::service::instance;
 use crate::service::life::life;
 use crate::service::message::{Message, WireMessage};
@@ -242,7 +242,7 @@ impl SupervisorHandle {
             return Err(self.has_ended());
         };
         self.add(specs).await?;
-        Ok(lookup::route(self.node.inner(), name, Some(self.node.id().clone()), None))
+        Ok(lookup::route(self.node.inner(), name, Some(self.node.id().clone()), Way::default()))
     }
 
     /// How the children fare, in their order. Empty if the supervisor has ended.

@@ -1,7 +1,8 @@
 //! Handles on their way: how one is written into a message, and what it becomes on the node where it arrives.
 //!
 //! A handle to an instance says where that is, by what name it is known and where its node listens, so that a third node
-//! finds it. A handle to a name, or to a key of a name, leads where the name leads for the node that reads it.
+//! finds it. A handle to a name, or to a key of a name, leads where the name leads for the node that reads it;
+//! how it spreads its calls stays behind.
 //!
 //! Writing a handle to an instance is what lets peers reach that instance.
 
@@ -20,7 +21,7 @@ use crate::port::Links;
 use crate::proto::frame::MAX_NAME;
 use crate::service::ambient;
 use crate::service::deliver;
-use crate::service::handle::{Handle, Remote, ServiceHandle, Target};
+use crate::service::handle::{Handle, Remote, ServiceHandle, Target, Way};
 use crate::service::mailbox::Local;
 use crate::service::message::{Message, WireMessage};
 
@@ -120,7 +121,8 @@ impl<M: WireMessage> Travels<M> for Travel<M> {
         match to {
             To::Name { name, only_on, key } => {
                 check_service_name(&name, MAX_NAME).map_err(D::Error::custom)?;
-                let routed = lookup::route::<M::Handle>(&inner, name.into(), only_on, key.map(Key));
+                let way = key.map_or_else(Way::default, |key| Way::Key(Key(key)));
+                let routed = lookup::route::<M::Handle>(&inner, name.into(), only_on, way);
                 Ok(routed.as_inner().clone())
             }
             To::Instance { address, name, at } => {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::error::{CallError, Detail};
 use crate::event::Phase;
 use crate::id::Address;
+use crate::policy::balance::load::Flight;
 use crate::service::chain::Chain;
 use crate::service::context::{self, Inherited};
 use crate::service::deadlines::{Parked, Tick};
@@ -79,7 +80,8 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let deadline = deadline(now, timeout, &handle, &inherited);
         let delivery =
             Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain, is_impatient: true };
-        match outbound::attempt(&handle, message, &delivery, &mut Refusals::default()) {
+        let (refusals, flight) = (&mut Refusals::default(), &mut None);
+        match outbound::attempt(&handle, message, &delivery, refusals, flight, now) {
             Attempt::Done(_) => Ok(()),
             Attempt::Full(waiting_room) => Err(waiting_room.overloaded()),
             Attempt::Failed(error) => Err(error),
@@ -176,6 +178,8 @@ struct Pending<R: Send + 'static, M: Message> {
     message: Option<M>,
     /// The instances that did not run it.
     refusals: Refusals,
+    /// What learns from the end of a call through a name, if there was a choice.
+    flight: Option<Flight>,
     timeout: Option<Duration>,
     state: State<R, M>,
     /// Set by the first poll.
@@ -205,7 +209,8 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let Call { handle, message, stub, timeout } = call;
         let (message, state) = (Some(message), State::New);
         let refusals = Refusals::default();
-        Self { handle, stub, mode, message, refusals, timeout, state, deadline: None, parked: None }
+        let (flight, deadline, parked) = (None, None, None);
+        Self { handle, stub, mode, message, refusals, flight, timeout, state, deadline, parked }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
@@ -276,14 +281,15 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         {
             routed.budget().deposit(now.since_start());
         }
-        self.attempt(message, deadline, inherited.chain)
+        self.attempt(message, deadline, inherited.chain, now)
     }
 
     /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
     #[inline(never)] // most calls have no need of it
-    fn attempt(&mut self, message: M, deadline: Tick, chain: Chain) -> Option<Outcome<R>> {
+    fn attempt(&mut self, message: M, deadline: Tick, chain: Chain, now: Tick) -> Option<Outcome<R>> {
         let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain, is_impatient: false };
-        match outbound::attempt(&self.handle, message, &delivery, &mut self.refusals) {
+        let (refusals, flight) = (&mut self.refusals, &mut self.flight);
+        match outbound::attempt(&self.handle, message, &delivery, refusals, flight, now) {
             Attempt::Done(sent) => return self.sent(sent),
             Attempt::Full(room) => self.state = State::Room(room),
             Attempt::Failed(error) => return Some(Err(error)),
@@ -293,7 +299,10 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
 
     /// The message was handed over: the end of a send.
     fn sent(&mut self, sent: Sent<R, M>) -> Option<Outcome<R>> {
-        let Some(waiting) = sent.waiting else { return Some(Ok(None)) };
+        let Some(waiting) = sent.waiting else {
+            self.flight = None; // nobody hears how a send ends
+            return Some(Ok(None));
+        };
         self.state = State::Reply(waiting);
         self.message = sent.message.filter(|_| matches!(self.handle.target(), Target::Routed(_)));
         None
@@ -311,13 +320,16 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         if !reroute::may_fare_better(&error) {
             return Some(Err(error));
         }
+        let now = self.handle.host().deadlines.now();
+        if let Some(flight) = self.flight.take() {
+            flight.failed(&error, now.nanos());
+        }
         let message = self.refusals.note(Back { message, from, error });
-        let now = self.handle.host().deadlines.now().since_start();
-        if !self.refusals.leave_any(&**routed, routed.ask(self.stub.method)) || !routed.budget().withdraw(now)
-        {
+        let ask = routed.ask(self.stub.method, now);
+        if !self.refusals.leave_any(&**routed, ask) || !routed.budget().withdraw(now.since_start()) {
             return Some(Err(self.refusals.latest()));
         }
-        self.again(message)
+        self.again(message, now)
     }
 
     /// A message that waited for room came back: it goes to another instance, if it leads to a name.
@@ -326,15 +338,19 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         if !matches!(self.handle.target(), Target::Routed(_)) {
             return Some(Err(back.error));
         }
+        let now = self.handle.host().deadlines.now();
+        if let Some(flight) = self.flight.take() {
+            flight.failed(&back.error, now.nanos());
+        }
         let message = self.refusals.note(back);
-        self.again(message)
+        self.again(message, now)
     }
 
-    fn again(&mut self, message: M) -> Option<Outcome<R>> {
+    fn again(&mut self, message: M, now: Tick) -> Option<Outcome<R>> {
         match self.deadline {
-            Some(deadline) if self.handle.host().deadlines.now() < deadline => {
+            Some(deadline) if now < deadline => {
                 // Whoever polls is who waits.
-                self.attempt(message, deadline, context::inherited().chain)
+                self.attempt(message, deadline, context::inherited().chain, now)
             }
             _ => {
                 self.handle.host().count_expired(Phase::Send);
@@ -371,6 +387,13 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
     fn finish(&mut self, result: Outcome<R>) -> Poll<Outcome<R>> {
         self.state = State::Done;
         self.unpark();
+        if let Some(flight) = self.flight.take() {
+            let deadlines = &self.handle.host().deadlines;
+            match &result {
+                Ok(_) => flight.answered(|| deadlines.now().nanos()),
+                Err(error) => flight.failed(error, deadlines.now().nanos()),
+            }
+        }
         Poll::Ready(result)
     }
 
@@ -400,5 +423,9 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
 impl<R: Send + 'static, M: Message> Drop for Pending<R, M> {
     fn drop(&mut self) {
         self.unpark();
+        if let Some(flight) = self.flight.take() {
+            let deadlines = &self.handle.host().deadlines;
+            flight.given_up(|| deadlines.now().nanos());
+        }
     }
 }

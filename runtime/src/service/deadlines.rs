@@ -106,6 +106,12 @@ impl Tick {
         self.0.get()
     }
 
+    /// It as a number: nanoseconds, at least 1.
+    #[inline]
+    pub(crate) fn nanos(self) -> u64 {
+        self.number()
+    }
+
     /// How long the node has run.
     #[inline]
     pub(crate) fn since_start(self) -> Duration {

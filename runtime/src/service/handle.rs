@@ -2,6 +2,7 @@
 //!
 //! Invariant: a handle decides where a message goes, and does nothing with it.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
@@ -13,11 +14,15 @@ use tokio::sync::futures::Notified;
 
 use crate::error::CallError;
 use crate::id::{Address, MethodId, NodeId};
+use crate::policy::balance::candidates::Balancer;
+use crate::policy::balance::kinds::Balance;
+use crate::policy::balance::load::Flight;
 use crate::policy::budget::RetryBudget;
 use crate::policy::rendezvous::Key;
-use crate::port::{Link, Links, Way};
+use crate::port::{self, Link, Links};
 use crate::proto::codec::{CodecError, Encoder};
 use crate::service::call::Call;
+use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Message, Method, WireMessage, signature_salt};
@@ -64,13 +69,40 @@ pub trait ServiceHandle: Clone + Send + Sync + 'static {
     /// call that the instance certainly did not run goes on to the one to which the key would belong without it. A handle
     /// to one instance is given back as it is.
     ///
+    /// It takes the place of a [`balance`](Self::balance) that was set before. An instance that fails keeps its keys.
+    ///
     /// What counts is what the key's `Hash` writes, which is the same on every machine for numbers, texts and tuples of
     /// them. The algorithm is rendezvous hashing.
     #[must_use]
     fn key<K: Hash + ?Sized>(&self, key: &K) -> Self {
         match self.as_inner().target() {
             Target::Routed(routed) => {
-                Self::from_inner(Handle::new(Target::Routed(routed.with_key(Key::of(key)))))
+                Self::from_inner(Handle::new(Target::Routed(routed.with(Way::Key(Key::of(key))))))
+            }
+            Target::Local(_) | Target::Remote(_) => self.clone(),
+        }
+    }
+
+    /// For a handle to a name: a handle to the same name whose calls are spread by `balancer`, which is a
+    /// [`Balance`], a [`Weighted`](crate::Weighted), or your own. Without it that is [`Balance::LeastLoaded`]. A handle to one
+    /// instance is given back as it is.
+    ///
+    /// It takes the place of a [`key`](Self::key) that was set before, but for [`Balance::Consistent`], which keeps it. How
+    /// a handle spreads its calls is no part of what it leads to: it does not count where handles are compared, and
+    /// it stays on this node when the handle is sent to another.
+    ///
+    /// What is passed over and what begins slowly is the same for all: see [`Balance`].
+    #[must_use]
+    fn balance<B: Balancer>(&self, balancer: B) -> Self {
+        match self.as_inner().target() {
+            Target::Routed(routed) => {
+                // Of the known ones it is known what they need.
+                let way = match (&balancer as &dyn Any).downcast_ref::<Balance>() {
+                    Some(Balance::Consistent) if routed.key().is_some() => return self.clone(),
+                    Some(balance) => Way::Balance(*balance),
+                    None => Way::Own(Arc::new(balancer)),
+                };
+                Self::from_inner(Handle::new(Target::Routed(routed.with(way))))
             }
             Target::Local(_) | Target::Remote(_) => self.clone(),
         }
@@ -104,6 +136,7 @@ pub(crate) struct Ask {
     pub(crate) method: &'static Method,
     /// A number by chance, where rules want one.
     pub(crate) draw: u64,
+    pub(crate) now: Tick,
 }
 
 /// A name that leads to instances, and picks one for each call.
@@ -114,14 +147,14 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn only_on(&self) -> Option<&NodeId>;
     /// The key whose instance it is, if it is one's.
     fn key(&self) -> Option<Key>;
-    /// The same name, for a key.
-    fn with_key(&self, key: Key) -> Arc<dyn Routed<M>>;
+    /// The same name, with another way to pick.
+    fn with(&self, way: Way) -> Arc<dyn Routed<M>>;
     /// The node that looks.
     fn host(&self) -> &Arc<Host>;
     /// What to ask for a call of that method, as long as it is to be decided about in the same way.
-    fn ask(&self, method: &'static Method) -> Ask;
-    /// The instance that is to have the call, of those that have not refused: never another `Routed`.
-    fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Target<M>, CallError>;
+    fn ask(&self, method: &'static Method, now: Tick) -> Ask;
+    /// An instance for the call that has not refused: never another `Routed`.
+    fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Picked<M>, CallError>;
     /// Whether there is an instance for the call that has not refused.
     fn has_any(&self, ask: Ask, refusals: &Refusals) -> bool;
     /// Whether there is another one than `this` that has not refused.
@@ -134,6 +167,28 @@ pub(crate) trait Routed<M>: Send + Sync {
     fn budget(&self) -> &RetryBudget;
     /// The instances now: never another `Routed`.
     fn targets(&self) -> Vec<Target<M>>;
+}
+
+/// How a name picks.
+#[derive(Clone)]
+pub(crate) enum Way {
+    Balance(Balance),
+    Key(Key),
+    /// The user's own.
+    Own(Arc<dyn Balancer>),
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self::Balance(Balance::default())
+    }
+}
+
+/// What a name has picked.
+pub(crate) struct Picked<M> {
+    pub(crate) target: Target<M>,
+    /// What learns from the call's end, if there was a choice.
+    pub(crate) flight: Option<Flight>,
 }
 
 impl<M: Message> Handle<M> {
@@ -251,9 +306,9 @@ impl<M> Remote<M> {
         }
         let node = &self.address.node;
         let link = match self.links.way(node) {
-            Way::Up(link) => link.toward(self.address.instance),
-            Way::Away => return Err(Unreachable::Away),
-            Way::None => return Err(self.no_way()),
+            port::Way::Up(link) => link.toward(self.address.instance),
+            port::Way::Away => return Err(Unreachable::Away),
+            port::Way::None => return Err(self.no_way()),
         };
         let (lives, lived) = (link.peer().incarnation, self.address.incarnation);
         if lives != lived {
@@ -289,7 +344,7 @@ impl<M> Remote<M> {
     /// Where the node listens, as far as is known.
     pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
         let link = self.links.way(&self.address.node);
-        if let Way::Up(link) = link { link.peer().listen.or(self.at) } else { self.at }
+        if let port::Way::Up(link) = link { link.peer().listen.or(self.at) } else { self.at }
     }
 
     /// Ends when the node may be reached again.

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::error::{CallError, ChainLink};
 use crate::event::{DeadLetterReason, Phase};
 use crate::id::{Address, InstanceId, RequestId};
+use crate::policy::balance::load::Flight;
 use crate::port::{self, Head, Link, Peer, Place};
 use crate::proto::codec::Encoder;
 use crate::service::ambient;
@@ -103,12 +104,15 @@ pub(crate) fn call_at_once<R, M: Message>(
     }
 }
 
-/// Hands a message over, if that is possible at once, to nobody who has refused it already.
+/// Hands a message over, if that is possible at once, to nobody who has refused it already. What is to learn from the call's
+/// end, if anything, is left in `flight`.
 pub(crate) fn attempt<R, M>(
     handle: &Handle<M>,
     message: M,
     delivery: &Delivery<M, R>,
     refusals: &mut Refusals,
+    flight: &mut Option<Flight>,
+    now: Tick,
 ) -> Attempt<R, M>
 where
     R: Send + 'static,
@@ -118,7 +122,7 @@ where
     let attempt = match handle.target() {
         Target::Local(local) => to_local(local, message, delivery).into_attempt(),
         Target::Remote(remote) => to_remote(remote, message, delivery).into_attempt(),
-        Target::Routed(routed) => route(&**routed, message, delivery.clone(), refusals),
+        Target::Routed(routed) => route(&**routed, message, delivery.clone(), refusals, flight, now),
     };
     // Whoever refused it before has counted it.
     if is_first && let Attempt::Failed(CallError::Stopped(_)) = &attempt {
@@ -134,31 +138,44 @@ fn route<R, M>(
     mut message: M,
     mut delivery: Delivery<M, R>,
     refusals: &mut Refusals,
+    flight: &mut Option<Flight>,
+    now: Tick,
 ) -> Attempt<R, M>
 where
     R: Send + 'static,
     M: Message,
 {
     let never_waits = delivery.is_impatient;
-    let ask = routed.ask(delivery.stub.method);
+    let ask = routed.ask(delivery.stub.method, now);
     if refusals.is_empty()
         && let Some(target) = routed.mirror(ask)
     {
         mirror(routed, &target, &message, &delivery);
     }
     loop {
-        let tried = match refusals.pick(routed, ask) {
-            Ok(Target::Local(local)) => to_local(&local, message, &delivery),
-            Ok(Target::Remote(remote)) => {
+        let picked = match refusals.pick(routed, ask) {
+            Ok(picked) => picked,
+            Err(error) => return Attempt::Failed(error),
+        };
+        let tried = match picked.target {
+            Target::Local(local) => to_local(&local, message, &delivery),
+            Target::Remote(remote) => {
                 // The last one that there is to try is waited for.
                 delivery.is_impatient = never_waits || refusals.leave_others(routed, ask, &remote.address);
                 to_remote(&remote, message, &delivery)
             }
-            Ok(Target::Routed(_)) => {
+            Target::Routed(_) => {
                 return Attempt::Failed(CallError::NoRoute("a name leads to a name".into()));
             }
-            Err(error) => return Attempt::Failed(error),
         };
+        let error = match &tried {
+            Tried::Back(Back { error, .. }) | Tried::Settled(Attempt::Failed(error)) => Some(error),
+            Tried::Settled(_) => None,
+        };
+        match (picked.flight, error) {
+            (Some(failed), Some(error)) => failed.failed(error, now.nanos()),
+            (picked, _) => *flight = picked,
+        }
         match tried {
             Tried::Back(back) => message = refusals.note(back),
             Tried::Settled(attempt) => return attempt,

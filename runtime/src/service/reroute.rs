@@ -7,7 +7,7 @@
 
 use crate::error::CallError;
 use crate::id::Address;
-use crate::service::handle::{Ask, Routed, Target};
+use crate::service::handle::{Ask, Picked, Routed};
 
 /// How many instances of a name one message is handed to at most, the first included.
 const MAX_TRIES: usize = 8;
@@ -45,9 +45,9 @@ impl Refusals {
     ///
     /// # Errors
     /// The latest refusal, if there was one; else why there is nobody.
-    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>, ask: Ask) -> Result<Target<M>, CallError> {
+    pub(crate) fn pick<M>(&mut self, routed: &dyn Routed<M>, ask: Ask) -> Result<Picked<M>, CallError> {
         match routed.pick(ask, self) {
-            Ok(target) if self.len() < MAX_TRIES => Ok(target),
+            Ok(picked) if self.len() < MAX_TRIES => Ok(picked),
             Err(nobody) if self.is_empty() => Err(nobody),
             _ => Err(self.latest()),
         }
