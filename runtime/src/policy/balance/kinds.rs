@@ -13,7 +13,10 @@ use crate::policy::balance::candidates::{Balancer, Candidates, scale};
 ///   is passed over is called all the same if there is no other left. The rules and numbers are those of
 ///   [Envoy's outlier detection](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier).
 /// * **A new instance begins slowly**, and so does one that was passed over: with a tenth of its share, which grows evenly to
-///   all of it in 10 s. Where all are new none does.
+///   all of it in 10 s. For a new one they begin with the first call of this node that finds it. Where all are new none
+///   begins slowly. The rule and its numbers are those of
+///   [Envoy's slow start](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/slow_start),
+///   but for the 10 s, which Envoy leaves to its user.
 /// * A call that its instance certainly did not run goes on to another: see [`Call`](crate::Call).
 ///
 /// What is learned of an instance is shared by all handles of a node to its name. Calls by key go by their key alone.

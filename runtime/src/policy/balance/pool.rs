@@ -1,6 +1,7 @@
 //! The instances of a name, as one node knows them: who is new, and how many may be passed over at once.
 //!
-//! Invariant: at most half of the instances that can be reached are passed over when one is; so never the last one.
+//! Invariant: at most half of the instances that can be reached are passed over when one is; so never the last one. (Envoy's
+//! default is a tenth, and at least one. Names here have few instances.)
 
 use std::collections::HashMap;
 use std::fmt;

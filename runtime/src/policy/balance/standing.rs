@@ -6,7 +6,8 @@
 //! The rules are those of Envoy's outlier detection and slow start, with its defaults
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier>,
 //! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/slow_start>), where those
-//! count consecutive failures. Envoy has no [`MOMENT`].
+//! count consecutive failures: its rules by rates are left out, as is jitter. Envoy has no [`MOMENT`], begins and ends an
+//! ejection at its next look, and leaves the length of a slow start to its user.
 //!
 //! Invariant: decides about one instance alone; how many may be passed over is the pool's matter.
 
