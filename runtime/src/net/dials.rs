@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::id::NodeId;
 use crate::policy::backoff::Backoff;
+use crate::proto::frame::{Refuse, RefuseReason};
+use crate::proto::handshake::ITSELF;
 use crate::random;
 
 /// How often an address that only a peer told of is dialled in vain before it is forgotten.
@@ -25,6 +27,9 @@ const HINTS_APART: Duration = Duration::from_millis(100);
 
 /// How soon an address is looked at again behind which a connected peer is.
 const ANOTHER_LOOK: Duration = Duration::from_secs(1);
+
+/// How long an address is left alone that was found and leads nowhere new.
+const FOUND_IN_VAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Dials {
@@ -143,10 +148,19 @@ impl Dials {
         None
     }
 
-    /// An address is left alone until then; without a time for as long as it is configured.
-    pub(super) fn rest(&mut self, address: &str, until: Option<Instant>) {
-        if let Some(dial) = self.addresses.get_mut(address) {
-            dial.state = until.map_or(State::Own, State::Due);
+    /// The peer has refused the dial of an address that a discovery provider has found. If it leads nowhere new it is not dialled on
+    /// and on, as what is configured is. This node itself stays where it is, but a name may lead to another node the next time;
+    /// `is_literal` tells which the address is.
+    pub(super) fn refused(&mut self, address: &str, refuse: &Refuse, is_literal: bool, now: Instant) {
+        let Some(dial) = self.addresses.get_mut(address) else { return };
+        match refuse.reason {
+            RefuseReason::NameTaken if refuse.detail == ITSELF && is_literal => dial.state = State::Own,
+            RefuseReason::NameTaken if refuse.detail == ITSELF => {
+                dial.state = State::Due(now + FOUND_IN_VAIN)
+            }
+            // The node there has made a connection of its own, and will make it again.
+            RefuseReason::Duplicate => dial.state = State::Due(now + FOUND_IN_VAIN),
+            _ => {}
         }
     }
 
@@ -314,22 +328,30 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_rests_is_not_dialled_unless_it_comes_anew() {
+    fn what_was_found_and_leads_nowhere_new_is_left_alone() {
         let (mut dials, now) = dials(true);
         let seeds = |addresses: &[&str]| addresses.iter().map(|at| (Arc::from(*at), None)).collect();
-        due(&mut dials, now);
-        dials.failed(ADDRESS, now);
-        let later = now + Duration::from_secs(60);
-        dials.rest(ADDRESS, Some(later));
-        assert_eq!((due(&mut dials, now + Duration::from_secs(59)), due(&mut dials, later)), (0, 1));
-        dials.failed(ADDRESS, later);
-        dials.rest(ADDRESS, None);
-        dials.configure(&seeds(&[ADDRESS]), later);
-        dials.hint(&node(), later);
-        assert_eq!(dials.next(), None);
-        dials.configure(&seeds(&[]), later);
-        dials.configure(&seeds(&[ADDRESS]), later);
-        assert_eq!(due(&mut dials, later), 1);
+        let itself = Refuse::new(RefuseReason::NameTaken, ITSELF);
+        let duplicate = Refuse::new(RefuseReason::Duplicate, "");
+        let namesake = Refuse::new(RefuseReason::NameTaken, "another one");
+        for (refuse, is_literal, pause) in [
+            (&itself, false, Some(FOUND_IN_VAIN)),
+            (&duplicate, true, Some(FOUND_IN_VAIN)),
+            (&namesake, true, None),
+        ] {
+            due(&mut dials, now);
+            dials.failed(ADDRESS, now);
+            let usual = dials.next();
+            dials.refused(ADDRESS, refuse, is_literal, now);
+            assert_eq!(dials.next(), pause.map_or(usual, |pause| Some(now + pause)), "{refuse:?}");
+        }
+        dials.refused(ADDRESS, &itself, true, now);
+        dials.configure(&seeds(&[ADDRESS]), now);
+        dials.hint(&node(), now);
+        assert_eq!(dials.next(), None, "an address of this node itself");
+        dials.configure(&seeds(&[]), now);
+        dials.configure(&seeds(&[ADDRESS]), now);
+        assert_eq!(due(&mut dials, now), 1, "it comes anew");
     }
 
     #[test]

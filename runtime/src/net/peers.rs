@@ -10,7 +10,7 @@ mod joining;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,15 +25,11 @@ use crate::net::topology::Topology;
 use crate::port::{Link, Peer};
 use crate::proto::connection::CloseReason;
 use crate::proto::frame::{Refuse, RefuseReason};
-use crate::proto::handshake::ITSELF;
 use crate::proto::survivor::{self, Admit, Existing};
 use crate::time;
 
 /// What a node that is turned off is told.
 const TURNED_OFF: &str = "the node is turned off by the configuration";
-
-/// How long an address is left alone that was found and leads nowhere new.
-const FOUND_IN_VAIN: Duration = Duration::from_secs(60);
 
 /// Tells everybody outside what happened.
 pub(crate) type Publish = Arc<dyn Fn(Event) + Send + Sync>;
@@ -351,7 +347,11 @@ impl Peers {
                 self.dials.lost(address, now);
             } else {
                 self.dial_failed(address, false).await;
-                self.rest(address, reason, now);
+                if let CloseReason::Refused { by_peer: true, refuse } = reason
+                    && let Some(is_literal) = self.topology.found(address)
+                {
+                    self.dials.refused(address, refuse, is_literal, now);
+                }
             }
         }
         if link.is_some() {
@@ -400,21 +400,6 @@ impl Peers {
         let gone = refused.or_else(|| forgotten.filter(|node| !self.dials.look_for(node)));
         if let Some(node) = gone {
             self.gone(&node, is_certain).await;
-        }
-    }
-
-    /// What a discovery provider has found and leads nowhere new is not dialled on and on, as what is configured is. This node
-    /// itself stays where it is, but a name may lead to another node the next time.
-    fn rest(&mut self, address: &str, reason: &CloseReason, now: Instant) {
-        let Some(is_literal) = self.topology.found(address) else { return };
-        let CloseReason::Refused { by_peer: true, refuse } = reason else { return };
-        match refuse.reason {
-            RefuseReason::NameTaken if refuse.detail == ITSELF => {
-                self.dials.rest(address, (!is_literal).then(|| now + FOUND_IN_VAIN));
-            }
-            // The node there has made a connection of its own, and will make it again.
-            RefuseReason::Duplicate => self.dials.rest(address, Some(now + FOUND_IN_VAIN)),
-            _ => {}
         }
     }
 

@@ -18,8 +18,8 @@ use super::{AskingNode, Discovery, DiscoveryError, DiscoveryFuture};
 /// let node = Node::builder("a").listen("10.0.0.1:7001").discover(Dns::new("skyhold.default.svc:7001"));
 /// ```
 ///
-/// A node that listens on an address of its own, such as the pod's, knows it among what is found, and knows there whom others have
-/// connected it with. One that listens on `0.0.0.0` dials itself once, and a peer that has connected itself once a minute.
+/// Nodes that listen on addresses of their own, such as their pods', recognise themselves and the peers that they have among what is
+/// found. One that listens on `0.0.0.0` dials itself once, and is dialled once a minute by each peer that it has dialled itself.
 ///
 /// The name of a load balancer is a seed and not for this: it stands for one address, behind which there are many nodes.
 #[derive(Clone)]
