@@ -15,8 +15,8 @@ use crate::words::{NODES, name};
 /// What is promised: a call ends by its deadline plus this.
 const PROMISED: Duration = Duration::from_millis(100);
 
-/// What a busy machine may add to it, besides the time in which the process got no processor. That is measured: a thread of the process that
-/// only sleeps was woken late. That thread may have been luckier than the runtime's two threads, by a few slices of the scheduler.
+/// What a busy machine may add to it, besides the time in which the process got no processor, which is measured (`processor`): a few slices of the
+/// scheduler.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// What the runtime's queue may add at most: a task that only sleeps was woken late, since thousands of calls ended in one moment, as at a
@@ -31,18 +31,24 @@ pub(crate) struct Ledger {
     /// How often each number was run.
     ran: HashMap<u64, u32>,
     /// Of each life, when its process was woken late: from when it should have been until it was.
-    late: HashMap<Who, Vec<(Micros, Micros)>>,
+    late: Spans,
+    /// The same, of each thread that waited for a processor, by the system's account.
+    waited: Spans,
     /// The same of a task of its runtime.
-    behind: HashMap<Who, Vec<(Micros, Micros)>>,
+    behind: Spans,
 }
+
+/// Times from one moment to another, in the lives of nodes.
+type Spans = HashMap<Who, Vec<(Micros, Micros)>>;
 
 /// What the calls came to.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) made: usize,
     pub(crate) by_kind: BTreeMap<Kind, usize>,
-    /// How long after its deadline the latest call ended, beyond the time in which its process got no processor.
+    /// How long after its deadline the latest call ended, and without the time in which its process got no processor.
     pub(crate) latest: Duration,
+    pub(crate) latest_of_its_own: Duration,
     pub(crate) broken: Vec<String>,
 }
 
@@ -61,6 +67,7 @@ impl Ledger {
                 io::Result::Ok(spans.into_iter().map(|[from, to]| (from, to)).collect())
             };
             ledger.late.insert(who, spans("late")?);
+            ledger.waited.insert(who, spans("waited")?);
             ledger.behind.insert(who, spans("behind")?);
         }
         Ok(ledger)
@@ -80,9 +87,12 @@ impl Ledger {
                 _ => {}
             }
             let over = call.took.saturating_sub(call.deadline);
-            let over = over.saturating_sub(overlap(&self.late, call));
             sum.latest = sum.latest.max(over);
-            let queue = overlap(&self.behind, call).min(QUEUE);
+            let late = overlaps(&self.late, call).sum::<Duration>();
+            let waited = overlaps(&self.waited, call).max().unwrap_or_default();
+            let over = over.saturating_sub(late.max(waited));
+            sum.latest_of_its_own = sum.latest_of_its_own.max(over);
+            let queue = overlaps(&self.behind, call).sum::<Duration>().min(QUEUE);
             if over > PROMISED + SLACK + queue {
                 wrong.add("ended too late after its deadline (3)", call);
             }
@@ -104,7 +114,8 @@ impl Ledger {
 
     /// How long a life was woken late at worst between two moments.
     pub(crate) fn lateness(&self, who: Who, from: Micros, to: Micros) -> Duration {
-        let late = self.late.get(&who).into_iter().flatten();
+        let both = [self.late.get(&who), self.waited.get(&who)];
+        let late = both.into_iter().flatten().flatten();
         let within = late.filter(|(begin, end)| *begin < to && *end > from);
         within.map(|(begin, end)| between(*begin, *end)).max().unwrap_or_default()
     }
@@ -132,15 +143,13 @@ impl Ledger {
     }
 }
 
-/// How much of these spans of its caller lies between a call's deadline and its end.
-fn overlap(spans: &HashMap<Who, Vec<(Micros, Micros)>>, call: &CallRecord) -> Duration {
+/// How much of each of these spans of its caller lies between a call's deadline and its end.
+fn overlaps<'a>(spans: &'a Spans, call: &CallRecord) -> impl Iterator<Item = Duration> + use<'a> {
     let (node, life) = caller(call.number);
     let (deadline, ended) = (call.began + micros(call.deadline), call.ended());
-    if ended <= deadline {
-        return Duration::ZERO;
-    }
-    let spans = spans.get(&Who { node, life }).into_iter().flatten();
-    spans.map(|(from, to)| between((*from).max(deadline), (*to).min(ended))).sum()
+    let is_late = ended > deadline;
+    let spans = spans.get(&Who { node, life }).filter(|_| is_late).into_iter().flatten();
+    spans.map(move |(from, to)| between((*from).max(deadline), (*to).min(ended)))
 }
 
 /// What is wrong, by what is broken, with the first example.

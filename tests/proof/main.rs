@@ -24,6 +24,7 @@ mod namespaces;
 mod network;
 mod node;
 mod process;
+mod processor;
 mod records;
 mod run;
 mod scenarios;

@@ -5,15 +5,16 @@
 use std::io::{BufRead, Write};
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skyhold::prelude::*;
 use skyhold::{Event, MemberState, NodeBuilder};
 use tokio::sync::mpsc;
 
 use crate::Fallible;
-use crate::clock::{self, micros};
+use crate::clock;
 use crate::load::{Caller, Load};
+use crate::processor;
 use crate::records::{Records, path};
 use crate::words::{Begin, Command, Dated, NODES, Report, What, name};
 
@@ -25,10 +26,6 @@ pub(crate) const SERVICE: &str = "tally";
 
 /// How often a node looks whom it sees.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// How long those sleep who see whether the process gets processor time, and from when on their waking is late.
-const NAP: Duration = Duration::from_millis(5);
-const LATE: Duration = Duration::from_millis(10);
 
 /// Writes down what it runs.
 #[derive(Debug, Clone)]
@@ -49,8 +46,9 @@ pub(crate) use TallyHandle as Handle;
 /// The node's program.
 pub(crate) fn main() -> Fallible<()> {
     let begin: Begin = serde_json::from_str(&std::env::var(BEGIN)?)?;
-    let late = Records::create(&path(&begin.folder, begin.node, begin.life, "late"))?;
-    std::thread::spawn(move || watch_the_processor(&late));
+    let records = |sort| Records::create(&path(&begin.folder, begin.node, begin.life, sort));
+    let (late, waited) = (records("late")?, records("waited")?);
+    std::thread::spawn(move || processor::watch(&late, &waited));
     listen_for_probes(UdpSocket::bind(begin.probe)?);
     let (commands, given) = mpsc::channel(16);
     std::thread::spawn(move || read_commands(&commands));
@@ -82,7 +80,7 @@ async fn run(begin: &Begin, mut given: mpsc::Receiver<Command>) -> Fallible<()> 
     tokio::spawn(tell(node.clone()));
     node.service(SERVICE, move || Tally { ran: Arc::clone(&ran) }).start().await?;
     tokio::spawn(look(node.clone()));
-    tokio::spawn(watch_the_runtime(record("behind")?));
+    tokio::spawn(processor::watch_from_runtime(record("behind")?));
     say(Report::Up { incarnation: node.incarnation().0 });
     let mut caller = Caller::new(begin.node, begin.life, node.clone(), calls);
     let mut load: Option<Load> = None;
@@ -192,31 +190,4 @@ fn read_commands(commands: &mpsc::Sender<Command>) {
         }
     }
     std::process::exit(0);
-}
-
-/// Writes down when a task that only sleeps was woken late: then the runtime had more to do than it could.
-async fn watch_the_runtime(behind: Arc<Records>) {
-    let mut woken = (clock::now(), Instant::now());
-    loop {
-        tokio::time::sleep(NAP).await;
-        woken = write_if_late(&behind, woken);
-    }
-}
-
-/// Writes down when this thread, which only sleeps, was woken late: then the process got no processor, or was stopped.
-fn watch_the_processor(late: &Records) {
-    let mut woken = (clock::now(), Instant::now());
-    loop {
-        std::thread::sleep(NAP);
-        woken = write_if_late(late, woken);
-    }
-}
-
-fn write_if_late(records: &Records, slept: (clock::Micros, Instant)) -> (clock::Micros, Instant) {
-    let now = (clock::now(), Instant::now());
-    if now.1 - slept.1 > NAP + LATE {
-        let record = [micros(NAP) + slept.0, now.0].map(u64::to_le_bytes);
-        records.add(record.as_flattened());
-    }
-    now
 }

@@ -1,7 +1,6 @@
 //! What is written down about every call and every message, at once and by one system call each, so that it outlives a killed process.
 //!
-//! For each life of a node a file of its calls, one of what its service ran, one of when its process got no processor, and one of when its
-//! runtime was behind.
+//! For each life of a node a file of its calls, one of what its service ran, and three of when it got no processor.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -120,7 +119,7 @@ impl Records {
     }
 }
 
-/// Where a life of a node writes its records of one sort: `calls`, `ran`, `late` or `behind`.
+/// Where a life of a node writes its records of one sort: `calls`, `ran`, `late`, `waited` or `behind`.
 pub(crate) fn path(folder: &Path, node: usize, life: u64, sort: &str) -> PathBuf {
     folder.join(format!("n{node}.{life}.{sort}"))
 }

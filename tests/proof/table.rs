@@ -54,9 +54,9 @@ impl Row {
         }
         let kinds = self.sum.by_kind.iter().map(|(kind, count)| format!("{} {count}", kind.name()));
         let kinds: Vec<_> = kinds.collect();
-        let latest = millis(self.sum.latest);
+        let (latest, of_its_own) = (millis(self.sum.latest), millis(self.sum.latest_of_its_own));
         println!(
-            "    calls     {} made: {}; at most {latest} after the deadline",
+            "    calls     {} made: {}; at most {latest} after the deadline, {of_its_own} without what the machine took",
             self.sum.made,
             kinds.join(", ")
         );
