@@ -156,7 +156,7 @@ impl Dials {
         match refuse.reason {
             RefuseReason::NameTaken if refuse.detail == ITSELF && is_literal => dial.state = State::Own,
             RefuseReason::NameTaken if refuse.detail == ITSELF => {
-                dial.state = State::Due(now + FOUND_IN_VAIN)
+                dial.state = State::Due(now + FOUND_IN_VAIN);
             }
             // The node there has made a connection of its own, and will make it again.
             RefuseReason::Duplicate => dial.state = State::Due(now + FOUND_IN_VAIN),
