@@ -7,6 +7,18 @@ use std::time::Duration;
 
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 
+/// Why a member is declared dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MemberEnd {
+    /// Its process has gone: its system has refused a connection of this node.
+    ProcessGone,
+    /// A later life of the node has come.
+    NextLife,
+    /// It did not answer, neither those who asked it nor those whom they asked to try; or others have found it dead, and this node did not.
+    NoAnswer,
+}
+
 /// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,12 +65,14 @@ pub enum Event {
         /// Its life.
         incarnation: Incarnation,
     },
-    /// A member is declared dead: its process has gone, a later life of it has come, or it was suspected for too long.
+    /// A member is declared dead.
     MemberDied {
         /// The node.
         node: NodeId,
         /// Its life.
         incarnation: Incarnation,
+        /// Why.
+        reason: MemberEnd,
     },
     /// This node had claimed a name, and so has another one, before it: this node's service of that name is being stopped. See
     /// [`ServiceBuilder::unique`](crate::ServiceBuilder::unique).

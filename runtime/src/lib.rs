@@ -94,7 +94,9 @@ pub use config::{
     Router, Routes, RoutesError, Routing, Secret, SecretError, Subset,
 };
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
-pub use event::{Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, StopReason};
+pub use event::{
+    Counters, DeadLetter, DeadLetterReason, Down, EndedConnections, Event, Expired, MemberEnd, StopReason,
+};
 pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};

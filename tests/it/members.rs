@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skyhold::prelude::*;
 use skyhold::testing::{Cluster, first_revision};
-use skyhold::{Event, Events, MemberState};
+use skyhold::{Event, Events, MemberEnd, MemberState};
 
 use crate::raw::soon;
 
@@ -75,8 +75,9 @@ async fn a_killed_process_is_known_to_be_dead_at_once_and_a_goodbye_as_such() {
     let incarnation = cluster[1].incarnation();
     let begin = tokio::time::Instant::now();
     cluster.kill(1).await;
+    let reason = MemberEnd::ProcessGone;
     for events in &mut events {
-        assert_eq!(told(events).await, Event::MemberDied { node: id("n1"), incarnation });
+        assert_eq!(told(events).await, Event::MemberDied { node: id("n1"), incarnation, reason });
     }
     assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
 
@@ -107,7 +108,8 @@ async fn silence_is_suspected_and_then_a_death_within_five_seconds_and_the_node_
     assert_eq!(told(&mut events).await, Event::MemberSuspected { node: id("n2"), incarnation });
     let suspected = cluster[0].cluster().members();
     assert_eq!(suspected.members[2].state, MemberState::Suspected);
-    assert_eq!(told(&mut events).await, Event::MemberDied { node: id("n2"), incarnation });
+    let reason = MemberEnd::NoAnswer;
+    assert_eq!(told(&mut events).await, Event::MemberDied { node: id("n2"), incarnation, reason });
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     cluster.resume(2).await;
     for index in 0..4 {
@@ -248,4 +250,44 @@ async fn half_of_the_nodes_are_no_quorum_and_where_nobody_has_said_how_many_ther
 /// What has been told by now.
 fn now(events: &mut Events) -> Vec<Event> {
     std::iter::from_fn(|| futures_util::FutureExt::now_or_never(events.next()).flatten()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_known_to_have_left_and_goes_on_by_itself() {
+    let cluster = Cluster::start(3).await;
+    for index in 0..3 {
+        sees(&cluster[index], 3).await;
+        cluster[index].service("place", Place::default).start().await.unwrap();
+        for from in 0..3 {
+            PlaceHandle::lookup_on(&cluster[from], &format!("n{index}"), "place").await.unwrap();
+        }
+    }
+    let mut events = cluster[0].events();
+    let incarnation = cluster[2].incarnation();
+    let begin = tokio::time::Instant::now();
+    cluster[2].cluster().leave().await;
+    assert_eq!(told(&mut events).await, Event::MemberLeft { node: id("n2"), incarnation });
+    assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(cluster[2].peers(), []);
+    assert_eq!(cluster[0].peers(), [id("n1")]);
+    sees(&cluster[1], 2).await;
+    let own = PlaceHandle::lookup(&cluster[2], "place").await.unwrap();
+    assert_eq!(own.node().await.unwrap(), "n2");
+    let others = PlaceHandle::lookup(&cluster[0], "place").await.unwrap();
+    for _ in 0..10 {
+        assert_ne!(others.node().await.unwrap(), "n2");
+    }
+    cluster[2].cluster().leave().await;
+    cluster[2].shutdown().await.unwrap();
+}
+
+#[derive(Default)]
+struct Place;
+
+#[service]
+impl Place {
+    pub fn node(&self, context: &Context) -> String {
+        context.node().id().to_string()
+    }
 }

@@ -133,7 +133,7 @@ async fn tell(node: Node) {
             }
             Event::MemberRefuted { node, incarnation } => (What::Refuted, node, incarnation.0, String::new()),
             Event::MemberLeft { node, incarnation } => (What::Left, node, incarnation.0, String::new()),
-            Event::MemberDied { node, incarnation } => (What::Died, node, incarnation.0, String::new()),
+            Event::MemberDied { node, incarnation, .. } => (What::Died, node, incarnation.0, String::new()),
             Event::PeerUp { peer, incarnation } => (What::PeerUp, peer, incarnation.0, String::new()),
             Event::PeerDown { peer, reason } => (What::PeerDown, peer, 0, reason),
             _ => continue,

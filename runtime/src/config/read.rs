@@ -136,7 +136,7 @@ impl Reader<'_> {
                 DeValue::Array(rules) if path == ACCESS => rules.iter().for_each(|rule| self.rule(rule)),
                 DeValue::Array(routes) if path == ROUTE => self.routes(routes),
                 DeValue::Array(services) if path == SERVICE => {
-                    services.iter().for_each(|entry| self.service(entry))
+                    services.iter().for_each(|entry| self.service(entry));
                 }
                 _ if [ACCESS, ROUTE, SERVICE].contains(&path) => {
                     let expected = format!("rules, each under its own `[[{path}]]`");

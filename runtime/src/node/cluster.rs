@@ -55,6 +55,18 @@ impl Cluster {
         MembersWatch(members)
     }
 
+    /// Leaves the cluster: takes this node's names back, waits until the peers know that (at most 2 s), tells the members, and closes the
+    /// connections. The node goes on by itself, with its own services, and connects with nobody any more; to be a member again it is
+    /// started anew. What peers have under way here is answered if it ends within the time that the closing takes (2 s); what comes of what is under way
+    /// there is [`CallError::Disconnected`](crate::CallError::Disconnected). [`Node::shutdown`] leaves by itself.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped half-way the names may be taken back and the connections stand. It may be called again.
+    pub async fn leave(&self) {
+        self.node.retreat().await;
+        self.node.disconnect().await;
+    }
+
     /// Reads the configuration file again, checks it as a whole, and puts in force what has changed and needs no restart. Each
     /// [`Change`](crate::Change) says what was done about it. No connection ends but those with nodes that are turned off by
     /// `name = false`.

@@ -117,10 +117,7 @@ impl Node {
     async fn drain_all(&self) {
         let inner = self.inner();
         // Peers first: while names still lead here on this node, what is under way can call what it needs.
-        let withdrawn = withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN);
-        // Newcomers are not sent here any more.
-        let discovery = time::timeout(WITHDRAWN_WITHIN, inner.in_force.discovering.end());
-        tokio::join!(withdrawn, discovery);
+        self.retreat().await;
         // The last one started ends first: what it needs was started before it.
         for supervisor in inner.supervisors().iter().rev() {
             supervisor.pull(Halt::Drain);
@@ -134,16 +131,29 @@ impl Node {
         join_all(residents.iter().map(|core| core.ended())).await;
     }
 
-    /// Closes the connections and cuts off what is left.
-    async fn close(&self) {
+    /// Sends nobody here any more.
+    pub(super) async fn retreat(&self) {
         let inner = self.inner();
-        // Connections after instances: the last replies go out first.
+        let withdrawn = withdraw(&inner.register, Withdraw::All, PEERS_KNOW_WITHIN);
+        let discovery = time::timeout(WITHDRAWN_WITHIN, inner.in_force.discovering.end());
+        tokio::join!(withdrawn, discovery);
+    }
+
+    /// Says goodbye to everybody.
+    pub(super) async fn disconnect(&self) {
+        let inner = self.inner();
         leave(&inner.register, GOODBYE).await;
         let (done, is_done) = oneshot::channel();
         if inner.peers.send(News::Close(done)).await.is_ok() {
             let _ = time::timeout(GOODBYE, is_done).await; // a peer that does not listen is cut off
         }
-        inner.host.tasks.abort();
-        inner.host.tasks.ended().await;
+    }
+
+    /// Closes the connections and cuts off what is left.
+    async fn close(&self) {
+        // Connections after instances: the last replies go out first.
+        self.disconnect().await;
+        self.inner().host.tasks.abort();
+        self.inner().host.tasks.ended().await;
     }
 }

@@ -246,8 +246,8 @@ impl Host {
             Event::MemberLeft { node, incarnation } => {
                 tracing::info!(here = %self.node, %node, %incarnation, "member left");
             }
-            Event::MemberDied { node, incarnation } => {
-                tracing::warn!(here = %self.node, %node, %incarnation, "member died");
+            Event::MemberDied { node, incarnation, reason } => {
+                tracing::warn!(here = %self.node, %node, %incarnation, ?reason, "member died");
             }
             Event::PeerUp { peer, incarnation } => {
                 tracing::info!(node = %self.node, %peer, %incarnation, "peer up");

@@ -52,8 +52,14 @@ async fn a_thousand_reloads_under_full_load_fail_no_call_and_drop_no_connection(
         let reload = cluster.reload().await.unwrap_or_else(|error| panic!("{round}: {error}"));
         assert_eq!(reload.version, round + 1);
         let changed: Vec<_> = reload.changes.iter().map(|change| &*change.key).collect();
-        for key in ["calls.timeout", "transport.silence", "topology.seeds", "topology.nodes.other", "access"]
-        {
+        for key in [
+            "calls.timeout",
+            "transport.silence",
+            "topology.seeds",
+            "topology.nodes.other",
+            "access",
+            "route",
+        ] {
             assert!(changed.contains(&key), "{round}: {key} was to change: {changed:?}");
         }
         // The load is in force: each reload has calls beside it.
@@ -86,6 +92,12 @@ fn configuration(server: &str, round: u64) -> String {
     writeln!(text, "[calls]\ntimeout = \"{}s\"", 20 + round % 11).unwrap();
     writeln!(text, "[transport]\nsilence = \"{}s\"", 10 + round % 5).unwrap();
     write!(text, "[[access]]\npeers = \"server\"\nservice = \"on-*\"\n").unwrap();
+    let weights = (1 + round % 9, 1 + round % 2);
+    let split = format!(
+        "[{{ to = {{ node = \"server\" }}, weight = {} }}, {{ to = {{ version = \"{}\" }}, weight = {} }}]",
+        weights.0, round, weights.1
+    );
+    write!(text, "[[route]]\nservice = \"on-server\"\nsplit = {split}\notherwise = \"any\"\n").unwrap();
     write!(text, "[[access]]\npeers = \"p{}\"\nservice = \"on-node\"\n", round % 2).unwrap();
     text
 }

@@ -28,7 +28,7 @@ use view::View;
 pub use view::{Member, MemberState, Members};
 use wire::{Told, Undoubted, Wire};
 
-use crate::event::Event;
+use crate::event::{Event, MemberEnd};
 use crate::id::{Incarnation, NodeId};
 use crate::proto::codec::CodecError;
 
@@ -66,6 +66,8 @@ pub(crate) struct Membership {
     /// The lives that this node is connected with.
     connected: BTreeMap<NodeId, Incarnation>,
     undoubted: Undoubted,
+    /// Why who dies now does so.
+    reason: MemberEnd,
     version: u64,
     /// How many nodes the cluster is said to have; 0 if nobody has said it.
     expected: usize,
@@ -91,6 +93,7 @@ impl Membership {
             silent: VecDeque::new(),
             connected: BTreeMap::new(),
             undoubted,
+            reason: MemberEnd::NoAnswer,
             version: 1,
             expected: 0,
             has_quorum: false,
@@ -137,6 +140,12 @@ impl Membership {
 
     /// A peer's process has gone.
     pub(crate) fn handle_gone(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
+        self.reason = MemberEnd::ProcessGone;
+        self.declare_dead(node, incarnation, now);
+        self.reason = MemberEnd::NoAnswer;
+    }
+
+    fn declare_dead(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
         if let Some(known) = self.known(node, incarnation) {
             let down = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Down);
             self.apply([down], now);
@@ -149,7 +158,7 @@ impl Membership {
     pub(crate) fn handle_silent(&mut self, node: &NodeId, incarnation: Incarnation, now: Instant) {
         let Some(known) = self.known(node, incarnation) else { return };
         if known.state() != foca::State::Alive {
-            return self.handle_gone(node, incarnation, now);
+            return self.declare_dead(node, incarnation, now);
         }
         let suspect = foca::Member::new(known.id().clone(), known.incarnation(), foca::State::Suspect);
         // Foca has timers for its own suspicions alone.
@@ -163,7 +172,7 @@ impl Membership {
             let Some((_, suspect)) = self.silent.pop_front() else { return };
             let Identity { node, incarnation, .. } = suspect.id();
             if self.known(node, *incarnation).is_some_and(|known| known == suspect) {
-                self.handle_gone(node, *incarnation, now);
+                self.declare_dead(node, *incarnation, now);
             }
         }
     }
@@ -292,7 +301,8 @@ impl Membership {
         let before = self.outputs.len();
         let outputs = &mut self.outputs;
         let foca = &self.foca;
-        self.view.update(|| foca.iter_membership_state(), |event| outputs.push_back(Output::Tell(event)));
+        let tell = |event| outputs.push_back(Output::Tell(event));
+        self.view.update(|| foca.iter_membership_state(), self.reason, tell);
         if self.outputs.len() > before {
             self.version += 1;
             self.trust();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use foca::State;
 
 use super::identity::Identity;
-use crate::event::Event;
+use crate::event::{Event, MemberEnd};
 use crate::id::{Incarnation, NodeId};
 
 /// The cluster's members at one moment, as one node sees them. Two nodes may see it differently for a few seconds.
@@ -68,9 +68,13 @@ impl Known {
 }
 
 impl View {
-    /// Takes in what foca knows now, and tells what has happened since the last time.
-    pub(super) fn update<'a, I>(&mut self, members: impl Fn() -> I, mut tell: impl FnMut(Event))
-    where
+    /// Takes in what foca knows now, and tells what has happened since the last time. `reason` is why who died did so, in the same life.
+    pub(super) fn update<'a, I>(
+        &mut self,
+        members: impl Fn() -> I,
+        reason: MemberEnd,
+        mut tell: impl FnMut(Event),
+    ) where
         I: ExactSizeIterator<Item = &'a foca::Member<Identity>>,
     {
         let is_known = |member: &foca::Member<Identity>| {
@@ -83,13 +87,13 @@ impl View {
         for member in members() {
             let node = &member.id().node;
             let known = Known { id: member.id().clone(), state: member.state() };
-            compare(node, before.remove(node).as_ref(), &known, &mut tell);
+            compare(node, before.remove(node).as_ref(), &known, reason, &mut tell);
             self.known.insert(node.clone(), known);
         }
         // Foca forgets those who are down for long.
         for (node, known) in before {
             if known.is_member() {
-                tell(Event::MemberDied { node, incarnation: known.id.incarnation });
+                tell(Event::MemberDied { node, incarnation: known.id.incarnation, reason });
             }
         }
     }
@@ -128,15 +132,23 @@ impl View {
 }
 
 /// What happened to one node.
-fn compare(node: &NodeId, before: Option<&Known>, now: &Known, tell: &mut impl FnMut(Event)) {
+fn compare(
+    node: &NodeId,
+    before: Option<&Known>,
+    now: &Known,
+    reason: MemberEnd,
+    tell: &mut impl FnMut(Event),
+) {
     let (node, incarnation) = (node.clone(), now.id.incarnation);
     let before = before.filter(|before| before.is_member());
     let end = |known: &Known, node: NodeId| {
         let incarnation = known.id.incarnation;
-        if now.id.has_left && now.id.incarnation == known.id.incarnation {
+        if now.id.incarnation != known.id.incarnation {
+            Event::MemberDied { node, incarnation, reason: MemberEnd::NextLife }
+        } else if now.id.has_left {
             Event::MemberLeft { node, incarnation }
         } else {
-            Event::MemberDied { node, incarnation }
+            Event::MemberDied { node, incarnation, reason }
         }
     };
     match before {

@@ -18,12 +18,11 @@ pub(in crate::config) const FIELDS: [&str; 10] =
 /// Reads a rule.
 pub(in crate::config) fn route(rule: &Spanned<DeValue<'_>>) -> Result<Route, Problems> {
     let mut reader = Reader { table: TableReader::new("route") };
-    let route = match rule.get_ref() {
-        DeValue::Table(table) => reader.route(table, rule.span()),
-        _ => {
-            reader.table.invalid("", rule, "a rule with `service`, under its own `[[route]]`");
-            Route::of("")
-        }
+    let route = if let DeValue::Table(table) = rule.get_ref() {
+        reader.route(table, rule.span())
+    } else {
+        reader.table.invalid("", rule, "a rule with `service`, under its own `[[route]]`");
+        Route::of("")
     };
     if reader.table.problems.is_empty() { Ok(route) } else { Err(reader.table.problems) }
 }

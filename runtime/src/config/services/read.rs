@@ -51,7 +51,7 @@ fn read(reader: &mut TableReader, entry: &mut ServiceEntry, table: &DeTable<'_>)
             "kind" => entry.kind = reader.text(name, value, "the name of a kind"),
             "instances" => match plain(value.get_ref()) {
                 Value::Integer(number @ 1..) => {
-                    entry.instances = usize::try_from(number).unwrap_or(usize::MAX)
+                    entry.instances = usize::try_from(number).unwrap_or(usize::MAX);
                 }
                 _ => reader.invalid(name, value, "a whole number from 1"),
             },

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::config::{Labels, ServiceEntry};
 use crate::error::LookupError;
-use crate::id::{Address, InstanceId, NodeId};
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::node::cluster;
 use crate::node::configured::Configured;
 use crate::node::kinds::KindProblem;
@@ -142,24 +142,27 @@ impl ManagerHandle {
             waited,
         };
         let Ok(other) = NodeId::new(other) else { return Err(not_found(String::new())) };
-        let search = async {
-            loop {
-                let changed = inner.table.changed();
-                if let Some(link) = inner.table.link(&other) {
-                    return Some(link.peer().incarnation);
-                }
-                tokio::select! {
-                    () = inner.host.tasks.aborted() => return None,
-                    () = changed => {}
-                }
-            }
-        };
+        let search = connected(inner, &other);
         match time::timeout(limit, search).await {
             Some(Some(incarnation)) => {
                 Ok(lead(inner, Address { node: other.clone(), incarnation, instance: NUMBER }))
             }
             Some(None) => Err(LookupError::NodeStopped(node.id().clone())),
             None => Err(not_found(format!(" after waiting {limit:?}"))),
+        }
+    }
+}
+
+/// Waits until a node is connected, and gives its life; `None` when this node has ended.
+async fn connected(inner: &Inner, other: &NodeId) -> Option<Incarnation> {
+    loop {
+        let changed = inner.table.changed();
+        if let Some(link) = inner.table.link(other) {
+            return Some(link.peer().incarnation);
+        }
+        tokio::select! {
+            () = inner.host.tasks.aborted() => return None,
+            () = changed => {}
         }
     }
 }
