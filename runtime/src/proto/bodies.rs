@@ -2,25 +2,27 @@
 //!
 //! Invariant: whatever is written here is within the limits with which it is read here.
 
-use std::time::Duration;
+mod greetings;
+mod lists;
+mod requests;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::{CallChain, CallError, ChainLink, Detail};
-use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId, check_name};
+use crate::id::{InstanceId, RequestId, StreamId};
 
 use super::fence::Word;
-use super::fields::{Fields, FrameError, put_address, put_count, put_string};
+use super::fields::{Fields, FrameError, put_string};
 use super::flow::{Amount, SMALLEST_WINDOW};
-use super::frame::{
-    Challenge, Frame, Hello, MAX_CHAIN, MAX_CLUSTER, MAX_HANDLER, MAX_INSTANCES, MAX_INTERFACE, MAX_MEMBERS,
-    MAX_NAME, MAX_NAMES, MAX_TEXT, Member, Members, NameEntry, Names, PIECE, Proof, Refuse, RefuseReason,
-    Request, RequestHead, SMALLEST_LIMIT, Welcome, Window, kind,
-};
+use super::frame::{Frame, MAX_TEXT, PIECE, Proof, Request, Window, kind};
 use super::{described, pieces, watch};
 
-/// The first bytes of every `Hello`.
-const MAGIC: [u8; 8] = *b"SKYHOLD\0";
+use greetings::{
+    read_challenge, read_hello, read_refuse, read_welcome, write_challenge, write_hello, write_welcome,
+};
+pub(super) use lists::name_size;
+use lists::{read_members, read_names, write_members, write_names};
+use requests::{IN_ORDER, read_error, read_failure, write_error};
+pub(super) use requests::{read_head, write_failure, write_head};
 
 /// The kind of a frame.
 pub(super) fn kind(frame: &Frame) -> u8 {
@@ -218,47 +220,6 @@ fn whole<'a>(
     Ok((read(&mut fields)?, fields))
 }
 
-fn write_hello(hello: &Hello, out: &mut BytesMut) {
-    out.put_slice(&MAGIC);
-    out.put_u16_le(*hello.versions.start());
-    out.put_u16_le(*hello.versions.end());
-    out.put_u64_le(hello.features);
-    out.put_u8(hello.has_secret.into());
-    put_string(out, &hello.cluster, MAX_CLUSTER);
-    put_string(out, hello.node.as_str(), NodeId::MAX_LEN);
-    out.put_u64_le(hello.incarnation.0);
-    put_address(out, hello.listen);
-    out.put_u32_le(hello.max_frame);
-    out.put_slice(&hello.nonce);
-    out.put_slice(&hello.later);
-}
-
-fn read_hello(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    if fields.array("magic")? != MAGIC {
-        return Err(FrameError::Magic);
-    }
-    let (min, max) = (fields.u16("min version")?, fields.u16("max version")?);
-    if min > max {
-        return Err(fields.wrong("max version", max.into(), "at least the min version"));
-    }
-    let features = fields.u64("features")?;
-    let has_secret = fields.bool("has_secret")?;
-    let cluster = fields.string("cluster", MAX_CLUSTER)?;
-    check_name("cluster", cluster, MAX_CLUSTER)?;
-    Ok(Frame::Hello(Box::new(Hello {
-        versions: min..=max,
-        features,
-        has_secret,
-        cluster: cluster.to_owned(),
-        node: fields.node("node")?,
-        incarnation: Incarnation(fields.u64("incarnation")?),
-        listen: fields.optional_address("listen")?,
-        max_frame: read_max_frame(fields)?,
-        nonce: fields.array("nonce")?,
-        later: Bytes::copy_from_slice(fields.rest()),
-    })))
-}
-
 fn write_behind(number: u64, fences: u8, word: &Word, out: &mut BytesMut) {
     out.put_u64_le(number);
     out.put_u8(fences);
@@ -287,231 +248,6 @@ fn read_behind(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
         other => return Err(FrameError::UnknownKind(self::kind(&other))),
     };
     Ok(Frame::Behind { number, fences, word })
-}
-
-fn write_challenge(challenge: &Challenge, out: &mut BytesMut) {
-    out.put_u16_le(challenge.version);
-    out.put_u64_le(challenge.features);
-    out.put_u8(challenge.needs_secret.into());
-    out.put_slice(&challenge.nonce);
-}
-
-fn read_challenge(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    Ok(Frame::Challenge(Challenge {
-        version: fields.u16("version")?,
-        features: fields.u64("features")?,
-        needs_secret: fields.bool("needs_secret")?,
-        nonce: fields.array("nonce")?,
-    }))
-}
-
-fn write_welcome(welcome: &Welcome, out: &mut BytesMut) {
-    put_string(out, welcome.node.as_str(), NodeId::MAX_LEN);
-    out.put_u64_le(welcome.incarnation.0);
-    put_address(out, welcome.listen);
-    out.put_u32_le(welcome.max_frame);
-    out.put_slice(&welcome.mac);
-}
-
-fn read_welcome(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    Ok(Frame::Welcome(Box::new(Welcome {
-        node: fields.node("node")?,
-        incarnation: Incarnation(fields.u64("incarnation")?),
-        listen: fields.optional_address("listen")?,
-        max_frame: read_max_frame(fields)?,
-        mac: fields.array("mac")?,
-    })))
-}
-
-fn read_max_frame(fields: &mut Fields<'_>) -> Result<u32, FrameError> {
-    match fields.u32("max_frame")? {
-        small if (small as usize) < SMALLEST_LIMIT => {
-            Err(fields.wrong("max_frame", small.into(), "at least 65536"))
-        }
-        enough => Ok(enough),
-    }
-}
-
-fn read_refuse(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    let reason = RefuseReason::from_code(fields.u8("reason")?);
-    Ok(Frame::Refuse(Refuse { reason, detail: fields.string("detail", MAX_TEXT)?.to_owned() }))
-}
-
-/// The sender waits for a reply.
-const WANTS_REPLY: u8 = 0b01;
-/// A call chain follows the flags.
-const HAS_CHAIN: u8 = 0b10;
-/// It needs no credit: somebody in the chain waits for it, and holds up the mailbox that it would wait for.
-const AHEAD: u8 = 0b100;
-/// It is refused rather than that it waits for room.
-const IMPATIENT: u8 = 0b1000;
-
-/// Writes a request up to its payload.
-#[inline]
-pub(super) fn write_head<C: AsRef<[ChainLink]>>(head: &RequestHead<C>, out: &mut BytesMut) {
-    let chain = head.chain.as_ref();
-    let mut flags = if head.wants_reply { WANTS_REPLY } else { 0 };
-    if !chain.is_empty() {
-        flags |= HAS_CHAIN;
-    }
-    if head.is_ahead {
-        flags |= AHEAD;
-    }
-    if head.is_impatient {
-        flags |= IMPATIENT;
-    }
-    // One append of a known size is cheaper than six of which each looks for room.
-    let mut fixed = [0; HEAD];
-    fixed[0..8].copy_from_slice(&head.id.0.to_le_bytes());
-    fixed[8..16].copy_from_slice(&head.instance.0.to_le_bytes());
-    fixed[16..20].copy_from_slice(&head.method.name.to_le_bytes());
-    fixed[20..24].copy_from_slice(&head.method.signature.to_le_bytes());
-    fixed[24..28].copy_from_slice(&remaining_millis(head.remaining).to_le_bytes());
-    fixed[28] = flags;
-    out.put_slice(&fixed);
-    if !chain.is_empty() {
-        write_chain(chain, out);
-    }
-}
-
-/// Reads a request up to its payload.
-#[inline]
-pub(super) fn read_head(fields: &mut Fields<'_>) -> Result<RequestHead, FrameError> {
-    let fixed: [u8; HEAD] = fields.array("head")?;
-    let id = RequestId(u64_at(&fixed, 0));
-    let instance = InstanceId(u64_at(&fixed, 8));
-    let method = MethodId { name: u32_at(&fixed, 16), signature: u32_at(&fixed, 20) };
-    let remaining = match u32_at(&fixed, 24) {
-        0 => None,
-        millis => Some(Duration::from_millis(millis.into())),
-    };
-    let flags = fixed[28];
-    if flags & !(WANTS_REPLY | HAS_CHAIN | AHEAD | IMPATIENT) != 0 {
-        return Err(fields.wrong("flags", flags.into(), "0 to 15"));
-    }
-    let (wants_reply, is_ahead) = (flags & WANTS_REPLY != 0, flags & AHEAD != 0);
-    let is_impatient = flags & IMPATIENT != 0;
-    let chain = if flags & HAS_CHAIN == 0 { vec![] } else { read_chain(fields)? };
-    if is_ahead && chain.is_empty() {
-        return Err(fields.wrong("flags", flags.into(), "a chain where bit 2 is set"));
-    }
-    Ok(RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain })
-}
-
-/// The bytes of a request's fields up to its flags.
-const HEAD: usize = 29;
-
-fn u64_at(fixed: &[u8; HEAD], at: usize) -> u64 {
-    u64::from(u32_at(fixed, at)) | u64::from(u32_at(fixed, at + 4)) << 32
-}
-
-fn u32_at(fixed: &[u8; HEAD], at: usize) -> u32 {
-    u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]])
-}
-
-/// Milliseconds, rounded up so that a short deadline does not become none or expire on the way; 0 is no deadline.
-fn remaining_millis(remaining: Option<Duration>) -> u32 {
-    let Some(remaining) = remaining else { return 0 };
-    let millis = remaining.as_nanos().div_ceil(1_000_000).max(1);
-    u32::try_from(millis).unwrap_or(u32::MAX)
-}
-
-fn write_chain(chain: &[ChainLink], out: &mut BytesMut) {
-    let latest = &chain[chain.len().saturating_sub(MAX_CHAIN)..];
-    put_count(out, latest.len());
-    for link in latest {
-        put_string(out, link.address.node.as_str(), NodeId::MAX_LEN);
-        out.put_u64_le(link.address.incarnation.0);
-        out.put_u64_le(link.address.instance.0);
-        out.put_u8(link.exclusive.into());
-        put_string(out, &link.handler, MAX_HANDLER);
-    }
-}
-
-fn read_chain(fields: &mut Fields<'_>) -> Result<Vec<ChainLink>, FrameError> {
-    fields.list("chain", MAX_CHAIN, 22, |fields| {
-        let node = fields.node("chain node")?;
-        let incarnation = Incarnation(fields.u64("chain incarnation")?);
-        let instance = InstanceId(fields.u64("chain instance")?);
-        let exclusive = fields.bool("chain exclusive")?;
-        let handler = fields.string("chain handler", MAX_HANDLER)?.into();
-        Ok(ChainLink { address: Address { node, incarnation, instance }, handler, exclusive })
-    })
-}
-
-/// Writes a failure.
-pub(super) fn write_failure(id: RequestId, error: &CallError, out: &mut BytesMut) {
-    out.put_u64_le(id.0);
-    write_error(error, out);
-}
-
-/// In the place of an error's code: there is none.
-const IN_ORDER: u8 = 0;
-
-fn write_error(error: &CallError, out: &mut BytesMut) {
-    let (code, detail) = match error {
-        CallError::NoRoute(detail) => (1, detail),
-        CallError::Overloaded(detail) => (2, detail),
-        CallError::Stopped(detail) => (3, detail),
-        CallError::Stale(detail) => (4, detail),
-        CallError::Denied(detail) => (5, detail),
-        CallError::Incompatible(detail) => (6, detail),
-        CallError::TooLarge(detail) => (7, detail),
-        CallError::Expired(detail) => (8, detail),
-        CallError::Codec(detail) => (9, detail),
-        CallError::Deadlock(chain) => {
-            out.put_u8(DEADLOCK);
-            return write_chain(chain.links(), out);
-        }
-        CallError::Timeout(detail) => (11, detail),
-        CallError::Disconnected(detail) => (12, detail),
-        CallError::Panicked(detail) => (13, detail),
-        CallError::NoReply(detail) => (14, detail),
-        CallError::BadReply(detail) => (15, detail),
-    };
-    out.put_u8(code);
-    put_string(out, detail.as_str(), MAX_TEXT);
-}
-
-const DEADLOCK: u8 = 10;
-
-fn read_failure(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    let id = RequestId(fields.u64("id")?);
-    match read_error(fields)? {
-        Some(error) => Ok(Frame::Failure { id, error }),
-        None => Err(fields.wrong("code", IN_ORDER.into(), "1 or more")),
-    }
-}
-
-fn read_error(fields: &mut Fields<'_>) -> Result<Option<CallError>, FrameError> {
-    let make: fn(Detail) -> CallError = match fields.u8("code")? {
-        IN_ORDER => return Ok(None),
-        1 => CallError::NoRoute,
-        2 => CallError::Overloaded,
-        3 => CallError::Stopped,
-        4 => CallError::Stale,
-        5 => CallError::Denied,
-        6 => CallError::Incompatible,
-        7 => CallError::TooLarge,
-        8 => CallError::Expired,
-        9 => CallError::Codec,
-        DEADLOCK => {
-            return Ok(Some(CallError::Deadlock(CallChain::new(read_chain(fields)?))));
-        }
-        11 => CallError::Timeout,
-        12 => CallError::Disconnected,
-        13 => CallError::Panicked,
-        14 => CallError::NoReply,
-        15 => CallError::BadReply,
-        unknown => {
-            // The error that promises least: the request may have run.
-            fields.skip_rest();
-            return Ok(Some(CallError::NoReply(
-                format!("unknown error code {unknown} from the peer").into(),
-            )));
-        }
-    };
-    Ok(Some(make(fields.string("detail", MAX_TEXT)?.into())))
 }
 
 fn write_window(window: &Window, out: &mut BytesMut) {
@@ -550,58 +286,4 @@ fn read_stream_credit(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
 fn read_stream_end(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
     let stream = StreamId(fields.u64("stream")?);
     Ok(Frame::StreamEnd { stream, error: read_error(fields)? })
-}
-
-fn write_names(names: &Names, out: &mut BytesMut) {
-    out.put_u8(names.complete.into());
-    let entries = &names.entries[..names.entries.len().min(MAX_NAMES)];
-    put_count(out, entries.len());
-    for entry in entries {
-        put_string(out, &entry.name, MAX_NAME);
-        put_string(out, &entry.interface, MAX_INTERFACE);
-        let instances = &entry.instances[..entry.instances.len().min(MAX_INSTANCES)];
-        put_count(out, instances.len());
-        for instance in instances {
-            out.put_u64_le(instance.0);
-        }
-    }
-}
-
-/// The bytes that a name takes in a `Names` frame, or a few more.
-pub(super) fn name_size(entry: &NameEntry) -> usize {
-    let instances = entry.instances.len().min(MAX_INSTANCES);
-    6 + entry.name.len().min(MAX_NAME) + entry.interface.len().min(MAX_INTERFACE) + 8 * instances
-}
-
-fn read_names(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    let complete = fields.bool("complete")?;
-    let entries = fields.list("entries", MAX_NAMES, 6, |fields| {
-        Ok(NameEntry {
-            name: fields.string("name", MAX_NAME)?.to_owned(),
-            interface: fields.string("interface", MAX_INTERFACE)?.to_owned(),
-            instances: fields.list("instances", MAX_INSTANCES, 8, |f| Ok(InstanceId(f.u64("instance")?)))?,
-        })
-    })?;
-    Ok(Frame::Names(Names { complete, entries }))
-}
-
-fn write_members(members: &Members, out: &mut BytesMut) {
-    let members = &members.members[..members.members.len().min(MAX_MEMBERS)];
-    put_count(out, members.len());
-    for member in members {
-        put_string(out, member.node.as_str(), NodeId::MAX_LEN);
-        out.put_u64_le(member.incarnation.0);
-        put_address(out, Some(member.address));
-    }
-}
-
-fn read_members(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
-    let members = fields.list("members", MAX_MEMBERS, 18, |fields| {
-        Ok(Member {
-            node: fields.node("node")?,
-            incarnation: Incarnation(fields.u64("incarnation")?),
-            address: fields.address("address")?,
-        })
-    })?;
-    Ok(Frame::Members(Members { members }))
 }
