@@ -7,6 +7,7 @@ mod accounts;
 mod answering;
 mod calling;
 mod driving;
+mod exhausted;
 mod group;
 mod streams;
 mod watches;
@@ -35,6 +36,7 @@ use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
 use crate::proto::watch::Watch;
 
 use accounts::Accounts;
+use exhausted::Exhausted;
 use group::Seat;
 use streams::{Numbers, Streams};
 use watches::Watches;
@@ -185,6 +187,7 @@ pub(crate) struct Link {
     is_retired: AtomicBool,
     /// Whether the peer has ever cancelled a request: most never do, and then nobody looks.
     any_cancel: AtomicBool,
+    exhausted: Arc<Exhausted>,
 }
 
 /// Guards what both sides of the link touch: the bytes on their way out, and who waits for what.
@@ -234,12 +237,13 @@ impl Link {
     /// `spawn` makes tasks that belong to the node.
     pub(crate) fn new(peer: &PeerIdentity, limits: Limits, spawn: Spawn) -> Arc<Self> {
         let numbers = Numbers::new(limits.streams);
+        let exhausted = Arc::new(Exhausted::default());
         let state = State {
             lanes: Lanes::new(peer.max_frame),
             in_flight: InFlight::new(limits.requests),
             inbound: Inbound::new(limits.requests),
             watches: Watches::default(),
-            accounts: Accounts::new(peer.features & FLOW != 0),
+            accounts: Accounts::new(peer.features & FLOW != 0, Arc::clone(&exhausted)),
             streams: Streams::new(Arc::clone(&numbers)),
             is_idle: true,
             is_room_awaited: Awaited::default(),
@@ -267,6 +271,7 @@ impl Link {
             is_replaced: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
             any_cancel: AtomicBool::new(false),
+            exhausted,
         })
     }
 

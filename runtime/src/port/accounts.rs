@@ -15,6 +15,7 @@ use crate::id::InstanceId;
 use crate::proto::flow::{Account, Amount, SMALLEST_WINDOW};
 
 use super::Link;
+use super::exhausted::Exhausted;
 
 /// The accounts of one connection.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Accounts {
     /// The instances for which somebody waits.
     awaited: BTreeSet<InstanceId>,
     last_ticket: u64,
+    /// For newcomers, who look there before they take the lock. Cleared by whatever may let one of them go.
+    exhausted: Arc<Exhausted>,
 }
 
 #[derive(Debug)]
@@ -58,8 +61,9 @@ impl Woken {
 }
 
 impl Accounts {
-    pub(super) fn new(has_flow: bool) -> Self {
+    pub(super) fn new(has_flow: bool, exhausted: Arc<Exhausted>) -> Self {
         Self {
+            exhausted,
             has_flow,
             window: SMALLEST_WINDOW,
             entries: BTreeMap::new(),
@@ -77,11 +81,16 @@ impl Accounts {
         }
         let has_flow = self.has_flow;
         let entry = self.entry(instance);
-        if has_flow && !entry.account.has_credit() {
+        let may_go = if has_flow && !entry.account.has_credit() {
             entry.line.hold(ticket);
-            return false;
+            false
+        } else {
+            entry.line.lets_go(ticket)
+        };
+        if !may_go && ticket.is_none() {
+            self.exhausted.note(instance);
         }
-        entry.line.lets_go(ticket)
+        may_go
     }
 
     /// Who was let go found no room: it keeps its place.
@@ -108,12 +117,14 @@ impl Accounts {
 
     /// The peer says what each of its instances takes ahead.
     pub(super) fn set_window(&mut self, window: Amount) -> Woken {
+        self.exhausted.clear();
         self.window = window;
         self.entries.values_mut().for_each(|entry| entry.account.grant(window));
         self.wake_all()
     }
 
     fn change(&mut self, instance: InstanceId, change: impl FnOnce(&mut Account)) -> Woken {
+        self.exhausted.clear();
         let has_flow = self.has_flow;
         let Some(entry) = self.entries.get_mut(&instance) else { return Woken::default() };
         change(&mut entry.account);
@@ -122,6 +133,7 @@ impl Accounts {
 
     /// An instance has ended: whoever waits for it is told.
     pub(super) fn gone(&mut self, instance: InstanceId) -> Woken {
+        self.exhausted.clear();
         self.awaited.remove(&instance);
         let line = self.entries.remove(&instance).map(|entry| entry.line);
         Woken(line.into_iter().flat_map(|line| line.waiting.into_values()).flatten().collect())
@@ -140,6 +152,7 @@ impl Accounts {
 
     /// The end: nobody will ever be let go.
     pub(super) fn close(&mut self) -> Woken {
+        self.exhausted.clear();
         let lines = std::mem::take(&mut self.entries).into_values().map(|entry| entry.line);
         Woken(lines.flat_map(|line| line.waiting.into_values()).flatten().collect())
     }
@@ -173,6 +186,7 @@ impl Accounts {
     }
 
     fn leave(&mut self, instance: InstanceId, ticket: u64) -> Woken {
+        self.exhausted.clear();
         let has_flow = self.has_flow;
         let Some(entry) = self.entries.get_mut(&instance) else { return Woken::default() };
         entry.line.waiting.remove(&ticket);

@@ -26,6 +26,10 @@ impl Link {
         if place.is_some_and(Place::is_gone) {
             return Err(Refused::Gone);
         }
+        // Who asks again and again is not to take the lock from the callers of other instances.
+        if place.is_none() && !head.is_ahead && self.exhausted.has(head.instance) {
+            return Err(Refused::NoCredit);
+        }
         let mut state = self.state();
         let (order, ticket) = (Order::Handle(head.order), place.map(|place| place.ticket));
         let waits_behind_long = state.lanes.is_in_bulk(order);
