@@ -59,25 +59,19 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         };
         add(&format!("{NODES}.{name}"), shown(old), shown(new), Effect::Live);
     }
-    let rules = |settings: &Settings| {
-        let rules: Vec<_> = settings.access.rules.iter().map(ToString::to_string).collect();
-        Some(rules.join("; ")).filter(|rules| !rules.is_empty())
-    };
-    add(ACCESS, rules(old), rules(new), Effect::Live);
-    let routes = |settings: &Settings| {
-        let routes: Vec<_> = settings.routes.routes.iter().map(ToString::to_string).collect();
-        Some(routes.join("; ")).filter(|routes| !routes.is_empty())
-    };
-    add(ROUTE, routes(old), routes(new), Effect::Live);
+    add(ACCESS, listed(&old.access.rules), listed(&new.access.rules), Effect::Live);
+    add(ROUTE, listed(&old.routes.routes), listed(&new.routes.routes), Effect::Live);
     if old.services != new.services {
-        let services = |settings: &Settings| {
-            let services: Vec<_> = settings.services.iter().map(ToString::to_string).collect();
-            Some(services.join("; ")).filter(|services| !services.is_empty())
-        };
-        let (key, effect) = (SERVICE.to_owned(), Effect::Restart);
-        changes.push(Change { key, old: services(old), new: services(new), effect });
+        let (key, effect) = (SERVICE.to_owned(), Effect::Restart); // not all of it is shown
+        changes.push(Change { key, old: listed(&old.services), new: listed(&new.services), effect });
     }
     changes
+}
+
+/// What stands in a list, in words.
+fn listed(list: &[impl fmt::Display]) -> Option<String> {
+    let all: Vec<_> = list.iter().map(ToString::to_string).collect();
+    Some(all.join("; ")).filter(|all| !all.is_empty())
 }
 
 /// Takes over what has changed and needs no restart. What has not changed stays as it is, also where it is not as it was before.

@@ -210,7 +210,9 @@ where
     let links = Arc::clone(&inner.table) as Arc<dyn Links>;
     let (host, names) = (Arc::clone(&inner.host), Arc::clone(&inner.names));
     let (routing, pools) = (Arc::clone(&inner.in_force.routing), Arc::clone(&inner.pools));
-    let route = NameRoute::new(name, only_on, way, Around { host, names, links, routing, pools });
+    let around = Around { host, names, links, routing, pools };
+    let pool = around.pool(&name);
+    let route = NameRoute::new(name, only_on, way, around, pool);
     H::from_inner(Handle::new(Target::Routed(Arc::new(route))))
 }
 

@@ -44,6 +44,14 @@ pub(crate) struct Around {
     pub(crate) pools: Arc<Pools>,
 }
 
+impl Around {
+    /// What the node's handles to a name have learned.
+    pub(crate) fn pool(&self, name: &Arc<str>) -> Arc<Pool> {
+        let names = self.names.current();
+        self.pools.of(name, |name| !names.candidates(name).is_empty())
+    }
+}
+
 /// A name, and how it picks.
 pub(crate) struct NameRoute<M> {
     name: Arc<str>,
@@ -71,11 +79,15 @@ struct Resolved<M> {
 }
 
 impl<M: WireMessage> NameRoute<M> {
-    pub(crate) fn new(name: Arc<str>, only_on: Option<NodeId>, way: Way, around: Around) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        only_on: Option<NodeId>,
+        way: Way,
+        around: Around,
+        pool: Arc<Pool>,
+    ) -> Self {
         let (turn, resolved, budget) = (AtomicU64::new(0), ArcSwapOption::empty(), RetryBudget::default());
         let seed = Draw::seed(around.host.next_seed());
-        let names = around.names.current();
-        let pool = around.pools.of(&name, |name| !names.candidates(name).is_empty());
         let redirected = ArcSwapOption::empty();
         Self { name, only_on, way, around, pool, turn, seed, budget, resolved, redirected }
     }
@@ -144,19 +156,16 @@ impl<M: WireMessage> NameRoute<M> {
         }
     }
 
-    /// Decides about a call by the rules, and gives the route of the name to which it goes, and which of the instances there it may have. A
-    /// handle to one node's instances leads where it leads.
+    /// Decides about a call by the rules, and gives the route of the name to which it goes, and which of the instances there it may have.
     #[inline]
     fn led<T>(
         &self,
         ask: Ask,
         then: impl FnOnce(&Self, Option<&Subset>) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        if self.only_on.is_some() {
-            return then(self, None);
-        }
-        self.around.routing.decide(&self.name, ask, self.key(), |decision| {
-            let Some(Decision { service, to, .. }) = decision else { return then(self, None) };
+        let Some(draw) = ask.draw else { return then(self, None) };
+        self.around.routing.decide(&self.name, ask.method, draw, self.key(), |decision| {
+            let Decision { service, to, .. } = decision;
             let subset = match to {
                 To::Any => None,
                 To::Subset(subset) => Some(subset),
@@ -183,7 +192,9 @@ impl<M: WireMessage> NameRoute<M> {
         if let Some(known) = self.redirected.load_full().filter(|known| &*known.name == name) {
             return known;
         }
-        let route = Arc::new(Self::new(name.into(), None, self.way.clone(), self.around.clone()));
+        let (name, around) = (Arc::from(name), self.around.clone());
+        let pool = around.pool(&name);
+        let route = Arc::new(Self::new(name, None, self.way.clone(), around, pool));
         self.redirected.store(Some(Arc::clone(&route)));
         route
     }
@@ -286,7 +297,7 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
 
     fn with(&self, way: Way) -> Arc<dyn Routed<M>> {
         let (name, only_on) = (Arc::clone(&self.name), self.only_on.clone());
-        Arc::new(Self::new(name, only_on, way, self.around.clone()))
+        Arc::new(Self::new(name, only_on, way, self.around.clone(), Arc::clone(&self.pool)))
     }
 
     fn host(&self) -> &Arc<Host> {
@@ -294,7 +305,9 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn ask(&self, method: &'static Method, now: Tick) -> Ask {
-        Ask { method, draw: self.around.routing.draw(self.key()), now }
+        // A handle to one node's instances leads where it leads.
+        let draw = if self.only_on.is_some() { None } else { self.around.routing.draw(self.key()) };
+        Ask { method, draw, now }
     }
 
     fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Picked<M>, CallError> {
@@ -321,11 +334,8 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn mirror(&self, ask: Ask) -> Option<Target<M>> {
-        if self.only_on.is_some() {
-            return None;
-        }
-        self.around.routing.decide(&self.name, ask, self.key(), |decision| {
-            let Decision { service, mirror, .. } = decision?;
+        self.around.routing.decide(&self.name, ask.method, ask.draw?, self.key(), |decision| {
+            let Decision { service, mirror, .. } = decision;
             let subset = Some(mirror?);
             if *service == *self.name {
                 return self.mirrored(subset);

@@ -16,7 +16,7 @@ use crate::node::topic::table::Topics;
 use crate::port::{Inbox, Intake, Link, Peer, WatchId, Watcher};
 use crate::proto::frame::{Request, RequestHead};
 use crate::proto::watch::Watch;
-use crate::service::host::{Host, Resident};
+use crate::service::host::{Host, OWN, Resident};
 use crate::service::message::Method;
 use crate::time;
 
@@ -31,7 +31,7 @@ pub(crate) struct NodeInbox {
 impl Inbox for NodeInbox {
     fn request(&self, link: &Arc<Link>, request: Request) -> Intake {
         let head = &request.head;
-        if head.instance == manager::NUMBER {
+        if head.instance == OWN {
             manager::ensure(&self.host);
         }
         if let Some(Resident { core, deliver: Some(deliver), .. }) = self.host.resident(head.instance) {

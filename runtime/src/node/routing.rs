@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::config::{Decision, Labels, RouteRequest, Router, Routes, Routing, To};
+use crate::policy::balance::candidates::Draw;
 use crate::policy::rendezvous::{Key, mix};
-use crate::service::handle::Ask;
+use crate::service::message::Method;
 
 /// What decides where calls through names go.
 pub(crate) struct RoutingTable {
@@ -31,54 +32,41 @@ impl RoutingTable {
         self.routes.store(Arc::new(routes));
     }
 
-    /// Decides about a call, and gives that to `then`. Without any rules there is nothing to decide.
+    /// Decides about a call, and gives that to `then`. `draw` is what [`RoutingTable::draw`] gave for it.
     #[inline]
     pub(crate) fn decide<T>(
         &self,
         service: &str,
-        ask: Ask,
+        method: &Method,
+        draw: u64,
         key: Option<Key>,
-        then: impl FnOnce(Option<Decision<'_>>) -> T,
+        then: impl FnOnce(Decision<'_>) -> T,
     ) -> T {
         let routes = self.routes.load();
-        if self.is_empty(&routes) {
-            return then(None);
-        }
-        let request = RouteRequest {
-            service,
-            method: ask.method.name(),
-            key: key.map(|Key(number)| number),
-            caller: &self.labels,
-        };
+        let key = key.map(|Key(number)| number);
+        let request = RouteRequest { service, method: method.name(), key, caller: &self.labels };
         let routing = self.router.as_ref().and_then(|router| router.route(&request));
         let to = match &routing {
-            None => return then(Some(routes.decide(&request, ask.draw))),
+            None => return then(routes.decide(&request, draw)),
             Some(Routing::Any) => To::Any,
             Some(Routing::To(subset)) => To::Subset(subset),
             Some(Routing::Deny) => To::Deny,
         };
-        then(Some(Decision { service, to, mirror: None }))
+        then(Decision { service, to, mirror: None })
     }
 
-    fn is_empty(&self, routes: &Routes) -> bool {
-        routes.is_empty() && self.router.is_none()
-    }
-
-    /// A number for the split of calls, spread evenly over all numbers. A key's is always the same.
+    /// A number for the split of calls, spread evenly over all numbers; a key's is always the same. `None` if there is nothing to decide.
     #[inline]
-    pub(crate) fn draw(&self, key: Option<Key>) -> u64 {
-        if self.is_empty(&self.routes.load()) {
-            return 0;
+    pub(crate) fn draw(&self, key: Option<Key>) -> Option<u64> {
+        if self.routes.load().is_empty() && self.router.is_none() {
+            return None;
         }
-        match key {
+        Some(match key {
             Some(Key(number)) => mix(number),
-            None => self.calls.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN),
-        }
+            None => Draw::new(0, self.calls.fetch_add(1, Ordering::Relaxed)).point(),
+        })
     }
 }
-
-/// The golden ratio's fraction: its multiples lie evenly in the unit interval, however many there are (Weyl).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl fmt::Debug for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

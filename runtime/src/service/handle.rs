@@ -134,8 +134,8 @@ pub(crate) enum Target<M> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
     pub(crate) method: &'static Method,
-    /// A number by chance, where rules want one.
-    pub(crate) draw: u64,
+    /// A number by chance for the rules of routing, if there are any.
+    pub(crate) draw: Option<u64>,
     pub(crate) now: Tick,
 }
 

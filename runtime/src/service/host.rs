@@ -19,6 +19,9 @@ use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
 use crate::time::{self, AtomicDuration, Seldom};
 
+/// The number of the node's own instance, on every node: see `node::manager`. Others are numbered from 1.
+pub(crate) const OWN: InstanceId = InstanceId(0);
+
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) node: NodeId,
@@ -111,9 +114,9 @@ impl Host {
         }
     }
 
-    /// The address of the node's own instance: see `node::manager`.
+    /// The address of [`OWN`].
     pub(crate) fn own_address(&self) -> Address {
-        Address { node: self.node.clone(), incarnation: self.incarnation, instance: InstanceId(0) }
+        Address { node: self.node.clone(), incarnation: self.incarnation, instance: OWN }
     }
 
     /// The first of `count` numbers for watches of instances. Never used twice, so that the watches of an earlier life

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::Queued;
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
-use crate::id::{Address, InstanceId};
+use crate::id::Address;
 
 use crate::service::context::Scope;
 use crate::service::core::{Core, Kind};
@@ -45,18 +45,11 @@ pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) ->
     local
 }
 
-/// Starts an instance of the node's own, at its number, which peers reach without that it has a name. If it runs already, nothing happens.
-pub(crate) fn start_own<S: Service>(
-    host: &Arc<Host>,
-    number: InstanceId,
-    service: S,
-    reach: Reach<S::Message>,
-) {
+/// Starts the node's own instance, which peers reach without that it has a name. It must not run.
+pub(crate) fn start_own<S: Service>(host: &Arc<Host>, service: S, reach: Reach<S::Message>) {
     let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
-    let address = Address { instance: number, ..host.own_address() };
-    let (local, inbox) = settle::<S>(host, address, name.into(), false, Some(reach), false);
+    let (_, inbox) = settle::<S>(host, host.own_address(), name.into(), false, Some(reach), false);
     host.tasks.spawn(live(End::new(inbox, Some(service))));
-    drop(local);
 }
 
 /// Starts a supervised instance: after each life it waits for the word that begins the next.

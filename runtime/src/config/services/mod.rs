@@ -28,12 +28,9 @@ pub(crate) struct ServiceEntry {
 /// Where it stands does not count.
 impl PartialEq for ServiceEntry {
     fn eq(&self, other: &Self) -> bool {
-        let all = |entry: &Self| (entry.instances, entry.is_unique);
-        self.name == other.name
-            && self.kind == other.kind
-            && all(self) == all(other)
-            && self.labels == other.labels
-            && self.config == other.config
+        let Self { name, kind, instances, is_unique, labels, config, place: _ } = self;
+        (name, kind, instances, is_unique, labels, config)
+            == (&other.name, &other.kind, &other.instances, &other.is_unique, &other.labels, &other.config)
     }
 }
 

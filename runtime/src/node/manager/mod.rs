@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::config::{Labels, ServiceEntry};
 use crate::error::LookupError;
-use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::id::{Address, Incarnation, NodeId};
 use crate::node::cluster;
 use crate::node::configured::Configured;
 use crate::node::kinds::KindProblem;
@@ -20,14 +20,11 @@ use crate::port::Links as _;
 use crate::service::context::Context;
 use crate::service::deliver;
 use crate::service::handle::ServiceHandle as _;
-use crate::service::host::Host;
+use crate::service::host::{Host, OWN};
 use crate::service::instance;
 use crate::time;
 
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
-
-/// The number of the manager on every node. Other instances are numbered from 1.
-pub(crate) const NUMBER: InstanceId = InstanceId(0);
 
 /// Looks at a node and steers it. Got by [`Node::manager`] for the node itself, by [`ManagerHandle::on`] for another one.
 ///
@@ -145,7 +142,7 @@ impl ManagerHandle {
         let search = connected(inner, &other);
         match time::timeout(limit, search).await {
             Some(Some(incarnation)) => {
-                Ok(lead(inner, Address { node: other.clone(), incarnation, instance: NUMBER }))
+                Ok(lead(inner, Address { node: other.clone(), incarnation, instance: OWN }))
             }
             Some(None) => Err(LookupError::NodeStopped(node.id().clone())),
             None => Err(not_found(format!(" after waiting {limit:?}"))),
@@ -168,7 +165,7 @@ async fn connected(inner: &Inner, other: &NodeId) -> Option<Incarnation> {
 }
 
 fn lead(inner: &Inner, address: Address) -> ManagerHandle {
-    ManagerHandle::from_inner(travel::lead_to(inner, Address { instance: NUMBER, ..address }, None, None))
+    ManagerHandle::from_inner(travel::lead_to(inner, address, None, None))
 }
 
 /// Makes a node's manager, unless it is there or the node goes.
@@ -176,7 +173,7 @@ pub(super) fn ensure(host: &Arc<Host>) {
     let Some(inner) = Inner::of(host) else { return };
     // Under the lock: of two that ask at one moment one makes it.
     let _making = inner.managing.lock().unwrap_or_else(PoisonError::into_inner);
-    if host.resident(NUMBER).is_none() && !host.is_shutting_down() {
-        instance::start_own(host, NUMBER, Manager(()), deliver::reachable);
+    if host.resident(OWN).is_none() && !host.is_shutting_down() {
+        instance::start_own(host, Manager(()), deliver::reachable);
     }
 }

@@ -213,6 +213,11 @@ impl Draw {
         Self { turn, point: seed.wrapping_add(turn.wrapping_mul(GOLDEN)) }
     }
 
+    /// A number that is spread evenly over all numbers among those of successive calls.
+    pub(crate) fn point(self) -> u64 {
+        self.point
+    }
+
     /// A random number.
     pub(crate) fn random(self) -> u64 {
         mix(self.point)
