@@ -5,26 +5,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "the floor is a plain tokio program")]
 
+mod counter;
 mod floor;
 
+use counter::{Counter, CounterHandle, calls};
 use floor::{Flavor, Table, Workload, run, timed, with_callers};
 use skyhold::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
-
-#[derive(Default)]
-struct Counter {
-    total: u64,
-}
-
-#[service]
-impl Counter {
-    /// Adds `by` and returns the new total.
-    pub async fn add(&mut self, by: u64) -> u64 {
-        self.total += by;
-        self.total
-    }
-}
 
 fn main() {
     let mut criterion = floor::criterion();
@@ -36,8 +24,8 @@ fn main() {
         let mut compare = |name: &str, raw: Workload<'_>, skyhold: Workload<'_>| {
             table.compare(&mut criterion, format!("local {name}, {}", flavor.name()), raw, skyhold);
         };
-        compare("call, 1 caller", raw.calls(&runtime, 1), skyhold_calls(&skyhold, &runtime, 1));
-        compare("call, 64 callers", raw.calls(&runtime, 64), skyhold_calls(&skyhold, &runtime, 64));
+        compare("call, 1 caller", raw.calls(&runtime, 1), calls(&skyhold, &runtime, 1));
+        compare("call, 64 callers", raw.calls(&runtime, 64), calls(&skyhold, &runtime, 64));
         compare("send", raw.sends(&runtime), skyhold_sends(&skyhold, &runtime));
     }
     criterion.final_summary();
@@ -48,28 +36,6 @@ async fn spawn_counter() -> (Node, CounterHandle) {
     let node = Node::builder("bench").start().await.expect("a local node starts");
     let handle = node.spawn(Counter::default());
     (node, handle)
-}
-
-fn skyhold_calls<'a>(counter: &'a CounterHandle, runtime: &'a Runtime, callers: u64) -> Workload<'a> {
-    let call = |counter: CounterHandle| {
-        move |calls| {
-            let counter = counter.clone();
-            async move {
-                for _ in 0..calls {
-                    counter.add(1).await.expect("the counter answers");
-                }
-            }
-        }
-    };
-    Box::new(move |operations| {
-        let caller = call(counter.clone());
-        run(runtime, async move {
-            match callers {
-                1 => timed(caller(operations)).await,
-                _ => with_callers(callers, operations, caller).await,
-            }
-        })
-    })
 }
 
 /// Sends as fast as there is room in the mailbox, and waits until all is done.

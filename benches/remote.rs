@@ -6,6 +6,7 @@
 //!
 //! Run it: `cargo bench --bench remote`
 
+mod counter;
 mod floor;
 #[path = "floor/multiplexed.rs"]
 mod multiplexed;
@@ -14,7 +15,8 @@ mod server;
 #[path = "floor/tcp.rs"]
 mod tcp;
 
-use floor::{Flavor, Table, Workload, run, timed, with_callers};
+use counter::{Counter, CounterHandle, calls};
+use floor::{Flavor, Table, Workload, run, timed};
 use multiplexed::Multiplexed;
 use server::Server;
 use skyhold::prelude::*;
@@ -23,21 +25,6 @@ use tokio::runtime::Runtime;
 
 /// How many sends stand between two calls: less than a mailbox holds, since a full one drops what a peer sends.
 const BURST: u64 = 256;
-
-#[derive(Default)]
-struct Counter {
-    total: u64,
-}
-
-// A call from a peer that finds the mailbox full is refused: there must be room for all that are in flight.
-#[service(mailbox = 1024)]
-impl Counter {
-    /// Adds `by` and returns the new total.
-    pub async fn add(&mut self, by: u64) -> u64 {
-        self.total += by;
-        self.total
-    }
-}
 
 fn main() {
     if let Some(flavor) = server::flavor_of_server() {
@@ -54,13 +41,13 @@ fn main() {
         for in_flight in [1, 64, 1024] {
             let name = format!("remote call, {in_flight} in flight, {}", flavor.name());
             let floor = raw.calls(&runtime, in_flight);
-            table.compare(&mut criterion, name, floor, skyhold_calls(&counter, &runtime, in_flight));
+            table.compare(&mut criterion, name, floor, calls(&counter, &runtime, in_flight));
         }
         let multiplexed = runtime.block_on(Multiplexed::connect(raw_address));
         for callers in [64, 1024] {
             let name = format!("remote call, {callers} callers, {}", flavor.name());
             let floor = multiplexed.calls(&runtime, callers);
-            table.compare(&mut criterion, name, floor, skyhold_calls(&counter, &runtime, callers));
+            table.compare(&mut criterion, name, floor, calls(&counter, &runtime, callers));
         }
         let name = format!("remote send, {}", flavor.name());
         table.compare(&mut criterion, name, raw.sends(&runtime, BURST), skyhold_sends(&counter, &runtime));
@@ -90,28 +77,6 @@ async fn find_counter(seed: String) -> (Node, CounterHandle) {
         .expect("a node that does not listen starts");
     let counter = CounterHandle::lookup(&node, "counter").await.expect("the server runs a counter");
     (node, counter)
-}
-
-fn skyhold_calls<'a>(counter: &'a CounterHandle, runtime: &'a Runtime, in_flight: u64) -> Workload<'a> {
-    let call = |counter: CounterHandle| {
-        move |calls| {
-            let counter = counter.clone();
-            async move {
-                for _ in 0..calls {
-                    counter.add(1).await.expect("the counter answers");
-                }
-            }
-        }
-    };
-    Box::new(move |operations| {
-        let caller = call(counter.clone());
-        run(runtime, async move {
-            match in_flight {
-                1 => timed(caller(operations)).await,
-                _ => with_callers(in_flight, operations, caller).await,
-            }
-        })
-    })
 }
 
 fn skyhold_sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Workload<'a> {

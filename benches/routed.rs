@@ -5,25 +5,12 @@
 //!
 //! Run it: `cargo bench --bench routed`
 
+mod counter;
 mod floor;
 
-use floor::{Flavor, Table, Workload, run, timed, with_callers};
+use counter::{Counter, CounterHandle, calls};
+use floor::{Flavor, Table, run};
 use skyhold::prelude::*;
-use tokio::runtime::Runtime;
-
-#[derive(Default)]
-struct Counter {
-    total: u64,
-}
-
-#[service]
-impl Counter {
-    /// Adds `by` and returns the new total.
-    pub async fn add(&mut self, by: u64) -> u64 {
-        self.total += by;
-        self.total
-    }
-}
 
 fn main() {
     let mut criterion = floor::criterion();
@@ -63,26 +50,4 @@ impl Handles {
         let four = node.service("four", Counter::default).instances(4).start().await.expect("they start");
         Self { _node: node, direct, one, four }
     }
-}
-
-fn calls<'a>(counter: &'a CounterHandle, runtime: &'a Runtime, callers: u64) -> Workload<'a> {
-    let call = |counter: CounterHandle| {
-        move |calls| {
-            let counter = counter.clone();
-            async move {
-                for _ in 0..calls {
-                    counter.add(1).await.expect("the counter answers");
-                }
-            }
-        }
-    };
-    Box::new(move |operations| {
-        let caller = call(counter.clone());
-        run(runtime, async move {
-            match callers {
-                1 => timed(caller(operations)).await,
-                _ => with_callers(callers, operations, caller).await,
-            }
-        })
-    })
 }

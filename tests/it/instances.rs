@@ -9,8 +9,9 @@ use skyhold::{Event, Instances, InstancesWatch, LookupError};
 use crate::gate::settle;
 use crate::raw::soon;
 
+/// Says where it is.
 #[derive(Default)]
-struct Place;
+pub(crate) struct Place;
 
 #[service]
 impl Place {

@@ -24,6 +24,7 @@ mod instances;
 mod kinds;
 mod layers;
 mod lifecycle;
+mod logged;
 mod managing;
 mod members;
 mod names;

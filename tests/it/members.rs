@@ -6,6 +6,7 @@ use skyhold::prelude::*;
 use skyhold::testing::{Cluster, first_revision};
 use skyhold::{Event, Events, MemberEnd, MemberState};
 
+use crate::instances::{Place, PlaceHandle};
 use crate::raw::soon;
 
 fn id(name: &str) -> NodeId {
@@ -280,14 +281,4 @@ async fn who_leaves_is_known_to_have_left_and_goes_on_by_itself() {
     }
     cluster[2].cluster().leave().await;
     cluster[2].shutdown().await.unwrap();
-}
-
-#[derive(Default)]
-struct Place;
-
-#[service]
-impl Place {
-    pub fn node(&self, context: &Context) -> String {
-        context.node().id().to_string()
-    }
 }

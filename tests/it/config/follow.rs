@@ -1,14 +1,12 @@
 //! Files that are followed, and signals.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use skyhold::prelude::*;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Level, Metadata, Subscriber};
+use tracing::Level;
 
 use super::Folder;
+use crate::logged::Logged;
 use crate::raw::soon;
 
 fn file(timeout: u64) -> String {
@@ -63,47 +61,21 @@ async fn a_file_that_is_followed_is_taken_when_two_looks_have_seen_the_same() {
     assert_eq!(taken(&node).await, Some(5));
 }
 
-/// Counts the errors in the log of this thread.
-#[derive(Clone, Default)]
-struct Errors(Arc<AtomicUsize>);
-
-impl Subscriber for Errors {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_used_is_logged_once() {
-    let errors = Errors::default();
+    let errors = Logged::new(|metadata| *metadata.level() == Level::ERROR);
     let _guard = tracing::subscriber::set_default(errors.clone());
     let folder = Folder::new();
     let node = folder.builder("a.toml", &file(1)).unwrap().reload_on_change().start().await.unwrap();
     for (round, content) in [(1, "[no"), (2, "[node]\nnam = 1")] {
         folder.write("a.toml", content);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(errors.0.load(Ordering::Relaxed), round);
+        assert_eq!(errors.count(), round);
     }
     folder.write("a.toml", &file(1));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(taken(&node).await, Some(1));
-    assert_eq!(errors.0.load(Ordering::Relaxed), 2);
+    assert_eq!(errors.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,16 @@
 //! What a provider does wrongly concerns nobody.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skyhold::prelude::*;
 use skyhold::testing::{Cluster, Names};
 use skyhold::{AskingNode, Discovery, DiscoveryFuture, StartError};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Level, Metadata, Subscriber};
+use tracing::Level;
 
 use super::{Answer, Told, peers, wait};
+use crate::logged::Logged;
 
 #[tokio::test(start_paused = true)]
 async fn an_error_a_panic_and_silence_keep_what_was_found() {
@@ -59,7 +58,8 @@ async fn a_provider_that_fails_from_the_beginning_does_not_keep_another_from_fin
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_fails_keeps_the_last_answer_and_is_logged_once() {
-    let warnings = Warnings::default();
+    let warnings =
+        Logged::new(|metadata| *metadata.level() <= Level::WARN && metadata.target().contains("seeker"));
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let names = Names::new();
     let dns = names.dns("peers.local:7000");
@@ -82,38 +82,6 @@ async fn a_lookup_that_fails_keeps_the_last_answer_and_is_logged_once() {
     assert_eq!(warnings.count(), 4, "a name without addresses is another error");
     cluster.add().await;
     cluster.connected().await;
-}
-
-/// Counts what the log has to say of discovery.
-#[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
-
-impl Warnings {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN && metadata.target().contains("seeker")
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// Writes down what it is told.
