@@ -1,6 +1,7 @@
 //! The end of a node, in phases: its peers are told, what is under way ends, the rest is refused, tasks are cut off.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -94,11 +95,11 @@ impl Node {
             };
             match wanted {
                 Wanted::End(name) => break name,
-                Wanted::Reload => tokio::select! {
-                    reload = async { self.cluster().reload().await } => log(self.id(), "SIGHUP", &reload),
-                    // A disk that does not answer keeps nobody from ending the process.
-                    name = signals.end() => break name,
-                },
+                Wanted::Reload => {
+                    if let Some(name) = self.reload_by_signal(&mut signals).await {
+                        break name;
+                    }
+                }
             }
         };
         tracing::info!(node = %self.id(), signal = name, "shutting down");
@@ -109,6 +110,29 @@ impl Node {
                 let left = self.inner().host.all_residents().len();
                 self.close().await;
                 Err(ShutdownError::Interrupted { tasks: left })
+            }
+        }
+    }
+
+    /// Reloads the configuration, and once more if that is asked for meanwhile: what was read may be older than the question. A disk that does not answer
+    /// keeps nobody from ending the process: gives the signal that asks for it.
+    async fn reload_by_signal(&self, signals: &mut Signals) -> Option<&'static str> {
+        let cluster = self.cluster();
+        loop {
+            let mut is_asked_again = false;
+            let mut reload = pin!(cluster.reload());
+            let reload = loop {
+                tokio::select! {
+                    reload = &mut reload => break reload,
+                    wanted = signals.next() => match wanted {
+                        Wanted::End(name) => return Some(name),
+                        Wanted::Reload => is_asked_again = true,
+                    },
+                }
+            };
+            log(self.id(), "SIGHUP", &reload);
+            if !is_asked_again {
+                return None;
             }
         }
     }

@@ -99,9 +99,72 @@ async fn a_file_is_not_followed_unless_it_is_to_be() {
     assert_eq!(taken(&node).await, None);
 }
 
+/// Sends this process a SIGHUP. Who does so holds [`HANGUPS`].
+#[cfg(unix)]
+async fn hang_up() {
+    let pid = std::process::id().to_string();
+    let status = tokio::process::Command::new("kill").args(["-HUP", &pid]).status().await;
+    assert!(status.unwrap().success());
+}
+
+/// A signal is for the whole process: one test at a time sends some.
+#[cfg(unix)]
+static HANGUPS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_sighup_that_comes_during_a_reload_is_not_lost() {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let _alone = HANGUPS.lock().await;
+    let folder = Folder::new();
+    let node = folder.start("a.toml", &file(1)).await;
+    let ran = node.clone();
+    let running = node.run_until_signal();
+    let signals = async {
+        let mut heard = signal(SignalKind::hangup()).unwrap();
+        // A reload that reads a pipe stands still until somebody has written into it.
+        let (pipe, next) = (folder.path("pipe"), folder.write("next", &file(3)));
+        let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await;
+        assert!(made.unwrap().success());
+        std::fs::rename(&pipe, folder.path("a.toml")).unwrap();
+        hang_up().await;
+        heard.recv().await.unwrap();
+        let mut pipe = loop {
+            // It can be opened so when somebody reads it.
+            let options = std::fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(folder.path("a.toml"));
+            match options {
+                Ok(pipe) => break pipe,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        hang_up().await;
+        heard.recv().await.unwrap();
+        std::fs::rename(next, folder.path("a.toml")).unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await; // the node hears it too
+        }
+        pipe.write_all(file(2).as_bytes()).unwrap();
+        drop(pipe);
+        while taken(&ran).await != Some(3) {
+            tokio::task::yield_now().await;
+        }
+        ran.shutdown().await.unwrap();
+    };
+    let (ended, ()) = soon("the end", async { tokio::join!(running, signals) }).await;
+    ended.unwrap();
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn sighup_reloads_and_does_not_end_the_node() {
+    let _alone = HANGUPS.lock().await;
     let folder = Folder::new();
     let node = folder.start("a.toml", &file(1)).await;
     let ran = node.clone();
@@ -110,9 +173,7 @@ async fn sighup_reloads_and_does_not_end_the_node() {
     let signals = async {
         for round in 2..5 {
             folder.write("a.toml", &if round == 3 { "[half".to_owned() } else { file(round) });
-            let pid = std::process::id().to_string();
-            let status = tokio::process::Command::new("kill").args(["-HUP", &pid]).status().await;
-            assert!(status.unwrap().success());
+            hang_up().await;
             while round != 3 && taken(&ran).await.is_none() {
                 tokio::task::yield_now().await;
             }
