@@ -112,6 +112,7 @@ pub use node::manager::{
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
 pub use node::reload_all::{ClusterReload, NodeReload};
+pub use node::selection::Selection;
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 pub use policy::balance::candidates::{Balancer, Candidate, Candidates};
@@ -125,7 +126,7 @@ pub use service::streaming::Streaming;
 pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
-pub use supervision::{ChildInfo, ChildState, Intensity, Restart, Strategy};
+pub use supervision::{ChildInfo, ChildState, Intensity, Pace, Restart, Strategy};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -133,6 +133,17 @@ impl Default for Restart {
     }
 }
 
+/// How the instances of a service are restarted when somebody wishes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Pace {
+    /// One after the other, each when the one before is up again. The default.
+    #[default]
+    Rolling,
+    /// All at once.
+    AtOnce,
+}
+
 /// How many restarts a supervisor makes within how long before it gives up: it stops its children, ends, and so
 /// becomes a failure of its own supervisor's child.
 ///

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use crate::node::supervisor::{self, Child};
 use crate::node::unique;
 use crate::service::definition::Service;
 use crate::service::deliver;
+use crate::service::dispatch::panic_message;
 use crate::service::handle::Way;
+use crate::service::host::Host;
 use crate::service::instance::{self, Factory};
 use crate::service::message::{Message, WireMessage};
 use crate::service::supervisor::child::{Registry, Spec};
@@ -171,23 +174,60 @@ where
         let name: Arc<str> = self.name.into();
         let interface = <S::Message as Message>::INTERFACE;
         let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, traits, self.instances)?;
-        let factory: Factory<S> = Arc::new(Mutex::new(self.factory));
-        let spec = |_| {
-            let (host, name, factory) =
-                (Arc::clone(&node.inner().host), Arc::clone(&name), Arc::clone(&factory));
-            let reach = deliver::reachable::<S::Message>;
-            Spec {
-                name: Arc::clone(&name),
-                restart: self.restart.clone(),
-                stop_within: self.stop_within,
-                registry: Some(Arc::clone(&registrar) as Arc<dyn Registry>),
-                begin: Box::new(move |first| {
-                    Arc::clone(instance::start_supervised(&host, name, factory, Some(reach), first).core())
-                        as _
-                }),
-            }
-        };
-        Ok((0..self.instances).map(spec).collect())
+        let template = Arc::new(Template {
+            host: Arc::clone(&node.inner().host),
+            name,
+            factory: Some(Arc::new(Mutex::new(self.factory))),
+            restart: self.restart,
+            stop_within: self.stop_within,
+        });
+        let children = (0..self.instances).filter_map(|_| template.spec(&registrar, false)).collect();
+        // The registrar holds the template: it must not be held by it.
+        let weak = Arc::downgrade(&registrar);
+        registrar.set_template(Arc::new(move || template.spec(&weak.upgrade()?, true)));
+        Ok(children)
+    }
+}
+
+/// What all instances of a name have in common.
+struct Template<S> {
+    host: Arc<Host>,
+    name: Arc<str>,
+    /// There until it is dropped.
+    factory: Option<Factory<S>>,
+    restart: Restart,
+    stop_within: Duration,
+}
+
+impl<S> Template<S>
+where
+    S: Service,
+    S::Message: WireMessage,
+{
+    fn spec(&self, registrar: &Arc<Registrar>, joins: bool) -> Option<Spec> {
+        let (host, name, factory) = (Arc::clone(&self.host), Arc::clone(&self.name), self.factory.clone()?);
+        let reach = deliver::reachable::<S::Message>;
+        Some(Spec {
+            name: Arc::clone(&self.name),
+            restart: self.restart.clone(),
+            stop_within: self.stop_within,
+            registry: Some(Arc::clone(registrar) as Arc<dyn Registry>),
+            joins,
+            begin: Box::new(move |first| {
+                Arc::clone(instance::start_supervised(&host, name, factory, Some(reach), first).core()) as _
+            }),
+        })
+    }
+}
+
+impl<S> Drop for Template<S> {
+    fn drop(&mut self) {
+        // What a factory holds is a user's, and may panic.
+        let factory = self.factory.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(factory))) {
+            let message = panic_message(&*panic);
+            tracing::error!(service = &*self.name, message, "panicked in the drop of its factory");
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use crate::service::handle::{Handle, ServiceHandle, Target};
 use crate::service::host::Host;
 use crate::service::instance;
 use crate::service::message::{Message, WireMessage};
-use crate::service::supervisor::child::{Halt, Lever};
+use crate::service::supervisor::child::{Halt, Lever, Spec};
 use crate::service::supervisor::control::{Command, Control};
 use crate::service::tasks::Tasks;
 
@@ -86,11 +86,16 @@ pub(crate) struct Inner {
     supervisors: Mutex<Vec<Arc<Control>>>,
 }
 
+/// Makes one more child of a name, unless the name is about to go.
+pub(crate) type MakeSpec = Arc<dyn Fn() -> Option<Spec> + Send + Sync>;
+
 /// A name that runs here.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Group {
     /// Who can end its instances.
     pub(crate) supervisor: OnceLock<Arc<Control>>,
+    /// How one more is begun.
+    pub(crate) template: OnceLock<MakeSpec>,
     /// Cancelled when they are gone.
     pub(crate) ended: CancellationToken,
 }

@@ -13,7 +13,7 @@ use crate::cluster::directory::Traits;
 use crate::cluster::withdrawal::Withdraw;
 use crate::error::StartError;
 use crate::id::InstanceId;
-use crate::node::node::{Group, Inner};
+use crate::node::node::{Group, Inner, MakeSpec};
 use crate::service::supervisor::child::{Halt, Registry};
 use crate::service::supervisor::control::Control;
 
@@ -54,6 +54,11 @@ impl Registrar {
         let group = inner.add_group(&name)?;
         let inner = Arc::clone(inner);
         Ok(Arc::new(Self { inner, name, interface, traits, expected, group, state: Mutex::default() }))
+    }
+
+    /// Says how one more instance is begun, for when the service is [scaled](Node::scale_service).
+    pub(super) fn set_template(&self, make: MakeSpec) {
+        drop(self.group.template.set(make)); // a group is made with its registrar
     }
 
     /// Tells the directory. What it is told is looked at when it is told, so that the last word is the latest.
@@ -110,6 +115,23 @@ impl Registry for Registrar {
             };
             if was_known {
                 self.tell().await;
+            }
+        })
+    }
+
+    fn retire(&self, instances: Vec<InstanceId>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            {
+                let mut state = self.state();
+                state.instances.retain(|instance| !instances.contains(instance));
+                if !state.announced || state.withdrawn {
+                    return;
+                }
+            }
+            self.tell().await;
+            if !self.inner.host.is_shutting_down() {
+                // No name goes: it only waits until the peers route by what they were told just now.
+                withdraw(&self.inner.register, Withdraw::Names(Vec::new()), PEERS_KNOW_WITHIN).await;
             }
         })
     }

@@ -131,6 +131,7 @@ impl From<Supervisor> for Child {
                 restart,
                 stop_within: AS_LONG_AS_ITS_CHILDREN,
                 registry: None,
+                joins: false,
                 begin: Box::new(move |first| run::supervise(&host, plan, first) as _),
             };
             Ok(vec![spec])
@@ -206,6 +207,7 @@ impl SupervisorHandle {
             restart,
             stop_within: STOP_WITHIN,
             registry: None,
+            joins: false,
             begin: Box::new(move |first| {
                 let factory = Arc::new(Mutex::new(factory));
                 let local = instance::start_supervised(&host, service, factory, None, first);

@@ -9,12 +9,12 @@ use std::sync::{Arc, PoisonError};
 
 use crate::config::{Labels, ServiceEntry};
 use crate::error::LookupError;
-use crate::id::{Address, Incarnation, NodeId};
+use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::node::cluster;
 use crate::node::configured::Configured;
 use crate::node::kinds::KindProblem;
 use crate::node::node::{Inner, Node};
-use crate::node::reload::{Chain, Reload};
+use crate::node::reload::Reload;
 use crate::node::travel;
 use crate::port::Links as _;
 use crate::service::context::Context;
@@ -22,6 +22,7 @@ use crate::service::deliver;
 use crate::service::handle::ServiceHandle as _;
 use crate::service::host::{Host, OWN};
 use crate::service::instance;
+use crate::supervision::Pace;
 use crate::time;
 
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
@@ -62,7 +63,31 @@ impl Manager {
         let service = node.inner().kinds.prepare(&entry);
         let service = service
             .map_err(|KindProblem { key, problem }| ManageError::Start(format!("`{key}` {problem}")))?;
-        service(node).await.map_err(|error| ManageError::Start(Chain(&error).to_string()))
+        Ok(service(node).await?)
+    }
+
+    /// As [`Node::restart_service`]. Gives whether there is such a service.
+    pub async fn restart(&self, context: &Context, service: String, pace: Pace) -> Result<bool, ManageError> {
+        Ok(context.node().restart_service(&service, pace).await?)
+    }
+
+    /// As [`Node::restart_instance`]. Gives whether there is such an instance.
+    pub async fn restart_instance(
+        &self,
+        context: &Context,
+        instance: InstanceId,
+    ) -> Result<bool, ManageError> {
+        Ok(context.node().restart_instance(instance).await?)
+    }
+
+    /// As [`Node::scale_service`]. Gives whether there is such a service.
+    pub async fn scale(
+        &self,
+        context: &Context,
+        service: String,
+        instances: usize,
+    ) -> Result<bool, ManageError> {
+        Ok(context.node().scale_service(&service, instances).await?)
     }
 
     /// As [`Node::stop_service`]. Gives whether there was such a service.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{CallError, StartError};
 use crate::id::{Address, Incarnation, NodeId};
 use crate::node::node::Inner;
 use crate::node::reload::{Chain, Reload, ReloadError};
@@ -114,9 +115,12 @@ pub enum ManageError {
     /// Its configuration cannot be used. Nothing has changed.
     #[error("{0}")]
     Config(String),
-    /// A service cannot be started: there is no such kind, its configuration or its name cannot be used, or it refused.
+    /// A service cannot be started, or not again: there is no such kind, its configuration or its name cannot be used, or it refused.
     #[error("{0}")]
     Start(String),
+    /// It did not answer: it may have done what it was asked for, or not.
+    #[error("it did not answer: {0}")]
+    Unreachable(String),
     /// It was not started from a file.
     #[error("node {0} was not started from a configuration file")]
     NoFile(NodeId),
@@ -129,6 +133,18 @@ pub enum ManageError {
         /// The number.
         number: u64,
     },
+}
+
+impl From<CallError> for ManageError {
+    fn from(error: CallError) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+impl From<StartError> for ManageError {
+    fn from(error: StartError) -> Self {
+        Self::Start(Chain(&error).to_string())
+    }
 }
 
 impl From<ReloadError> for ManageError {

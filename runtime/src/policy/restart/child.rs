@@ -15,6 +15,8 @@ pub(super) struct Child {
     pub(super) is_new: bool,
     /// Forget it when it has ended.
     pub(super) is_removed: bool,
+    /// Start it again when it has stopped.
+    pub(super) is_restarting: bool,
     /// Failures since it was healthy.
     failures: u32,
 }
@@ -48,12 +50,12 @@ pub(super) enum State {
 
 impl Child {
     pub(super) fn new(restart: Restart, is_new: bool) -> Self {
-        Self { restart, state: State::Down, is_new, is_removed: false, failures: 0 }
+        Self { restart, state: State::Down, is_new, is_removed: false, is_restarting: false, failures: 0 }
     }
 
     /// A life of the supervisor begins; whatever was before does not count.
     pub(super) fn begin(&mut self) {
-        self.is_new = false;
+        (self.is_new, self.is_restarting) = (false, false);
         self.failures = 0;
     }
 

@@ -166,6 +166,23 @@ impl Supervision {
         self.settle(now);
     }
 
+    /// Stops one child and starts it again, by somebody's wish: that is no failure, is not counted, and touches no other child. One that
+    /// pauses after a failure is started at once. Where it is on the way to another start already, or to its end, nothing changes.
+    pub(crate) fn restart(&mut self, key: Key, now: Instant) {
+        match self.children.get_mut(&key).map(|child| (child.state, child)) {
+            Some((State::Running { .. }, child)) => {
+                child.is_restarting = true;
+                self.stop_child(key);
+            }
+            Some((State::Pausing { until }, _)) => {
+                self.pauses.remove(&(until, key));
+                self.start_child(key);
+            }
+            _ => {}
+        }
+        self.settle(now);
+    }
+
     /// A child that was to start is up.
     pub(crate) fn handle_started(&mut self, key: Key, now: Instant) {
         let Some(child) = self.children.get_mut(&key) else { return };

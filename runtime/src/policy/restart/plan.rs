@@ -72,6 +72,7 @@ impl Supervision {
             child.ran(since, now);
         }
         child.state = State::Down;
+        let is_restarting = std::mem::replace(&mut child.is_restarting, false);
         if child.is_removed {
             self.forget(key);
         }
@@ -81,7 +82,26 @@ impl Supervision {
                 let then = Then::Over(*last_word);
                 self.end_stop(Key::FIRST, then);
             }
-            _ => self.go_on_after(key),
+            _ => {
+                self.go_on_after(key);
+                if is_restarting {
+                    self.start_again(key);
+                }
+            }
+        }
+    }
+
+    /// Starts a child that was stopped for this, unless a plan will, or nobody will any more.
+    fn start_again(&mut self, key: Key) {
+        let is_down = self.children.get(&key).is_some_and(|child| child.state == State::Down);
+        let is_apart = match self.phase {
+            Phase::Up => true,
+            Phase::Starting { child, .. } => key < child,
+            Phase::Stopping { from, .. } | Phase::Pause { from, .. } => key < from,
+            Phase::Down | Phase::StoppingAll { .. } => false,
+        };
+        if is_down && is_apart {
+            self.start_child(key);
         }
     }
 

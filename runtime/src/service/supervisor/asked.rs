@@ -1,16 +1,14 @@
-//! What a supervisor is asked while it runs: more children, fewer children, and how they fare.
+//! What a supervisor is asked while it runs: more children, fewer children, other lives, and how they fare.
 //!
 //! Invariant: an addition is up as a whole, or gone as a whole.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use crate::error::StartError;
 use crate::policy::restart::Key;
 use crate::service::supervisor::child::{Child, Halt, State};
-use crate::service::supervisor::control::{Addition, Command};
+use crate::service::supervisor::control::{Addition, Answer, Command};
 use crate::service::supervisor::ear::Ear;
 use crate::service::supervisor::run::Supervisor;
 use crate::supervision::{ChildInfo, ChildState};
@@ -22,7 +20,7 @@ pub(super) struct Added {
     /// How many have not been up.
     coming: usize,
     /// `None` once answered.
-    reply: Option<oneshot::Sender<Result<(), StartError>>>,
+    reply: Option<Answer>,
     /// Why the first one that did not come up did not.
     error: Option<StartError>,
 }
@@ -30,8 +28,7 @@ pub(super) struct Added {
 /// Somebody who waits until some children are gone.
 pub(super) struct Ending {
     left: BTreeSet<Key>,
-    /// Dropped when they are.
-    _done: oneshot::Sender<()>,
+    done: Answer,
 }
 
 impl Supervisor {
@@ -39,11 +36,13 @@ impl Supervisor {
         match command {
             Command::Add(addition) => self.add_together(addition),
             Command::End(name, halt, done) => self.end(&name, halt, done).await,
+            Command::Restart(instance, done) => self.restart(instance, done),
+            Command::Scale(scale) => self.scale(scale).await,
             Command::Children(reply) => drop(reply.send(self.children())), // who asked may have gone
         }
     }
 
-    fn add_together(&mut self, Addition { specs, reply, stay }: Addition) {
+    pub(super) fn add_together(&mut self, Addition { specs, reply, stay }: Addition) {
         let number = self.next_addition;
         self.next_addition += 1;
         let keys: BTreeSet<_> = specs.into_iter().map(|spec| self.add(spec)).collect();
@@ -93,6 +92,7 @@ impl Supervisor {
             for key in added.keys.iter().rev() {
                 if let Some(child) = self.children.get_mut(key) {
                     child.halt = Some(Halt::Stop);
+                    child.retires = child.joins;
                 }
                 self.policy.remove(*key, now);
             }
@@ -100,7 +100,7 @@ impl Supervisor {
     }
 
     /// Ends all children of a name for good.
-    async fn end(&mut self, name: &str, halt: Halt, done: oneshot::Sender<()>) {
+    async fn end(&mut self, name: &str, halt: Halt, done: Answer) {
         let is_meant = |child: &Child| child.registry.is_some() && *child.name == *name;
         let left: BTreeSet<_> =
             self.children.iter().filter(|(_, child)| is_meant(child)).map(|(key, _)| *key).collect();
@@ -117,8 +117,15 @@ impl Supervisor {
             }
             self.policy.remove(*key, time::now());
         }
-        if !left.is_empty() {
-            self.ending.push(Ending { left, _done: done });
+        self.await_end(left, done);
+    }
+
+    /// Answers when these are gone.
+    pub(super) fn await_end(&mut self, left: BTreeSet<Key>, done: Answer) {
+        if left.is_empty() {
+            drop(done.send(Ok(()))); // who asked may have gone
+        } else {
+            self.ending.push(Ending { left, done });
         }
     }
 
@@ -127,7 +134,9 @@ impl Supervisor {
         for ending in &mut self.ending {
             ending.left.remove(&key);
         }
-        self.ending.retain(|ending| !ending.left.is_empty());
+        for ending in self.ending.extract_if(.., |ending| ending.left.is_empty()) {
+            drop(ending.done.send(Ok(()))); // who asked may have gone
+        }
     }
 
     fn children(&self) -> Vec<ChildInfo> {

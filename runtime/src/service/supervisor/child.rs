@@ -82,6 +82,8 @@ pub(crate) trait Registry: Send + Sync + fmt::Debug {
     fn up(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
     /// The name is taken back, so that nobody is sent to its instances any more; `Drain` waits until the peers know.
     fn withdraw(&self, halt: Halt) -> BoxFuture<'_, ()>;
+    /// These instances are to end while others of the name go on: nobody is sent to them any more. It waits until the peers know.
+    fn retire(&self, instances: Vec<InstanceId>) -> BoxFuture<'_, ()>;
     /// An instance is gone for good.
     fn gone(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
 }
@@ -97,6 +99,8 @@ pub(crate) struct Spec {
     /// How long it may take to end before it is cut off.
     pub(crate) stop_within: Duration,
     pub(crate) registry: Option<Arc<dyn Registry>>,
+    /// Whether others of its name run already.
+    pub(crate) joins: bool,
     pub(crate) begin: Begin,
 }
 
@@ -105,6 +109,10 @@ pub(crate) struct Child {
     pub(crate) name: Arc<str>,
     pub(crate) stop_within: Duration,
     pub(crate) registry: Option<Arc<dyn Registry>>,
+    /// Whether others of its name ran when it was added.
+    pub(crate) joins: bool,
+    /// Whether its end is its own, and its name stays.
+    pub(crate) retires: bool,
     pub(crate) state: State,
     /// The lives that it had begun after the first.
     pub(crate) restarts: u64,
@@ -149,11 +157,13 @@ enum Way {
 
 impl Child {
     pub(crate) fn new(spec: Spec) -> Self {
-        let Spec { name, stop_within, registry, begin, .. } = spec;
+        let Spec { name, stop_within, registry, joins, begin, .. } = spec;
         Self {
             name,
             stop_within,
             registry,
+            joins,
+            retires: false,
             state: State::Down,
             restarts: 0,
             was_up: false,

@@ -31,16 +31,34 @@ pub(crate) enum Command {
     /// Supervise more children, all or none.
     Add(Addition),
     /// End all children of a name for good. Answered when they are gone.
-    End(Arc<str>, Halt, oneshot::Sender<()>),
+    End(Arc<str>, Halt, Answer),
+    /// End an instance's life and begin another. Answered when that is up.
+    Restart(InstanceId, Answer),
+    /// Have so many children of a name. Answered when those that are to come are up, or those that are to go are gone.
+    Scale(Scale),
     /// Tell how the children fare.
     Children(oneshot::Sender<Vec<ChildInfo>>),
+}
+
+/// Where the answer to a command is heard.
+pub(crate) type Answer = oneshot::Sender<Result<(), StartError>>;
+
+/// How many children of a name there are to be.
+pub(crate) struct Scale {
+    pub(crate) name: Arc<str>,
+    pub(crate) instances: usize,
+    /// Makes one more; `None` if the name is about to go.
+    pub(crate) make: Arc<dyn Fn() -> Option<Spec> + Send + Sync>,
+    pub(crate) reply: Answer,
+    /// As of an [`Addition`].
+    pub(crate) stay: oneshot::Receiver<()>,
 }
 
 /// Children that a running supervisor is to start.
 pub(crate) struct Addition {
     pub(crate) specs: Vec<Spec>,
     /// Told when all are up, or when one did not come up and the others are gone again.
-    pub(crate) reply: oneshot::Sender<Result<(), StartError>>,
+    pub(crate) reply: Answer,
     /// Hears whether they stay. Who drops its end before the reply, or instead of taking it, ends them.
     pub(crate) stay: oneshot::Receiver<()>,
 }

@@ -53,6 +53,7 @@ impl Supervisor {
             }
             self.added_is_up(key);
         }
+        self.answer_restart(key, || Some(Ok(())));
         self.policy.handle_started(key, time::now());
     }
 
@@ -80,6 +81,9 @@ impl Supervisor {
         }
         if was != State::Stopping {
             child.last_end = Some(reason);
+        }
+        if was == State::Starting {
+            self.restart_failed(key);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::service::host::Host;
 use crate::service::life::{Ended, NextLife};
 use crate::service::supervisor::asked::{Added, Ending};
 use crate::service::supervisor::child::{Child, Halt, Spec, State};
-use crate::service::supervisor::control::{Command, Control};
+use crate::service::supervisor::control::{Answer, Command, Control};
 use crate::service::supervisor::ear::{Ear, Heard};
 use crate::supervision::{Intensity, Strategy};
 use crate::{random, time};
@@ -47,6 +47,7 @@ pub(crate) fn supervise(host: &Arc<Host>, plan: Plan, first: NextLife) -> Arc<Co
         additions: HashMap::new(),
         next_addition: 0,
         ending: Vec::new(),
+        restarting: Vec::new(),
         _gone: Gone(Arc::clone(&control)),
     };
     for spec in plan.children {
@@ -70,6 +71,8 @@ pub(super) struct Supervisor {
     pub(super) next_addition: u64,
     /// Children that end for good, and who waits for it.
     pub(super) ending: Vec<Ending>,
+    /// Children whose next life somebody waits for.
+    pub(super) restarting: Vec<(Key, Answer)>,
     /// Dropped last.
     _gone: Gone,
 }
@@ -265,6 +268,7 @@ impl Supervisor {
         child.state = State::Stopping;
         if let Some(registry) = child.registry.clone()
             && halt.is_final()
+            && !child.retires
         {
             registry.withdraw(halt).await; // nobody is to be sent to what ends
         }
@@ -283,6 +287,7 @@ impl Supervisor {
             let error = child.error.take();
             let error = (!was_up).then(|| error.unwrap_or_else(|| self.never_up(&child.name)));
             child.forget().await;
+            self.answer_restart(key, || None);
             if let Some(number) = number {
                 self.added_is_gone(key, number, error, time::now());
             }

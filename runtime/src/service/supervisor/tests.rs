@@ -34,7 +34,14 @@ fn host() -> Arc<Host> {
 
 fn child(begin: Begin) -> Child {
     let restart = Restart::always();
-    Child::new(Spec { name: "child".into(), restart, stop_within: Duration::MAX, registry: None, begin })
+    Child::new(Spec {
+        name: "child".into(),
+        restart,
+        stop_within: Duration::MAX,
+        registry: None,
+        joins: false,
+        begin,
+    })
 }
 
 fn instance(host: &Arc<Host>) -> (Child, Arc<Mutex<Option<Arc<Core>>>>) {

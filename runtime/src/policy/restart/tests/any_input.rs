@@ -19,6 +19,7 @@ enum Input {
     Start,
     Stop,
     Remove(usize),
+    Restart(usize),
     StartAnswered(usize, bool),
     StopAnswered(usize),
     Ended(usize, Ended),
@@ -33,6 +34,8 @@ struct World {
     now: Instant,
     children: BTreeMap<Key, There>,
     removed: BTreeSet<Key>,
+    /// Told to restart, which concerns no other child.
+    restarted: BTreeSet<Key>,
     /// Added during a life, and not yet up.
     new: BTreeSet<Key>,
     lives: Lives,
@@ -59,9 +62,10 @@ enum Lives {
 impl World {
     fn new(strategy: Supervise, intensity: Intensity, children: &[Restart]) -> Self {
         let core = Supervision::new(strategy, intensity, fastrand::Rng::with_seed(7));
-        let (removed, new) = (BTreeSet::new(), BTreeSet::new());
+        let (removed, restarted, new) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let lives = Lives::No;
-        let mut world = Self { core, strategy, now: start(), children: BTreeMap::new(), removed, new, lives };
+        let mut world =
+            Self { core, strategy, now: start(), children: BTreeMap::new(), removed, restarted, new, lives };
         for restart in children {
             world.input(&Input::Add(restart.clone()));
         }
@@ -92,6 +96,12 @@ impl World {
                 if let Some(key) = choose(self.children.keys().copied(), *of) {
                     self.removed.insert(key);
                     self.core.remove(key, now);
+                }
+            }
+            Input::Restart(of) => {
+                if let Some(key) = choose(self.children.keys().copied(), *of) {
+                    self.restarted.insert(key);
+                    self.core.restart(key, now);
                 }
             }
             Input::StartAnswered(of, is_up) => match self.choose(There::Starting, *of) {
@@ -172,8 +182,10 @@ impl World {
 
     /// Of the children that are started or stopped by a plan only one is at a time, and not one of each.
     fn assert_one_plan(&self) {
-        let starting = self.count(There::Starting, |key| !self.new.contains(key));
-        let stopping = self.count(There::Stopping, |key| !self.removed.contains(key));
+        let starting =
+            self.count(There::Starting, |key| !self.new.contains(key) && !self.restarted.contains(key));
+        let is_apart = |key: &Key| self.removed.contains(key) || self.restarted.contains(key);
+        let stopping = self.count(There::Stopping, |key| !is_apart(key));
         match self.strategy {
             Supervise::OneForAll | Supervise::RestForOne => {
                 assert!(starting + stopping <= 1, "{:?}", self.children);
@@ -233,6 +245,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::Start),
         1 => Just(Input::Stop),
         1 => any::<usize>().prop_map(Input::Remove),
+        1 => any::<usize>().prop_map(Input::Restart),
         8 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(of, is_up)| Input::StartAnswered(of, is_up)),
         6 => any::<usize>().prop_map(Input::StopAnswered),
         6 => (any::<usize>(), how).prop_map(|(of, how)| Input::Ended(of, how)),
@@ -275,7 +288,7 @@ proptest! {
     fn a_driver_that_breaks_the_contract_makes_nothing_panic(
         strategy in strategy(),
         intensity in intensity(),
-        inputs in vec((0..9u8, 0..8usize, 0..3000u64), 0..200),
+        inputs in vec((0..10u8, 0..8usize, 0..3000u64), 0..200),
     ) {
         let mut core = Supervision::new(strategy, intensity, fastrand::Rng::with_seed(7));
         let begin = start();
@@ -291,6 +304,7 @@ proptest! {
                 5 => core.handle_ended(key, Ended::Failed, now),
                 6 => core.handle_timeout(now),
                 7 if millis < 300 => core.stop(),
+                8 => core.restart(key, now),
                 _ => drop(core.poll_action()),
             }
             core.poll_timeout();

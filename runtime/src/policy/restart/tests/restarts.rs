@@ -186,3 +186,57 @@ fn a_start_that_keeps_failing_in_a_restart_is_given_up() {
            fail b   -> stop c, stop a, start a, start b, start c, stop b, stop a, gave up c",
     );
 }
+
+#[test]
+fn a_child_that_is_told_to_restart_does_so_alone_and_nothing_is_counted() {
+    for strategy in ["one_for_one", "one_for_all", "rest_for_one", "dynamic"] {
+        for policy in ["a", "a:never", "a:always"] {
+            check(&format!(
+                "{strategy} 0/5s: {policy} b c
+                   restart a -> stop a, start a
+                   restart a -> stop a, start a"
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_child_that_pauses_and_is_told_to_restart_pauses_no_more() {
+    check(
+        "one_for_one paused: a
+           fail a -> start a
+           fail a -> nothing
+           restart a -> start a",
+    );
+}
+
+#[test]
+fn a_child_that_was_told_to_restart_comes_back_with_the_plan_that_found_it_down() {
+    check(
+        "one_for_all: a b c
+           hold a -> nothing
+           restart a -> stop a
+           fail b -> stop c
+           down a -> start a
+           up a -> start b, start c",
+    );
+    check(
+        "rest_for_one: a b c
+           hold a -> nothing
+           restart a -> stop a
+           fail b -> stop c, start b, start c
+           down a -> start a
+           up a -> nothing",
+    );
+}
+
+#[test]
+fn a_child_that_is_removed_while_it_restarts_is_gone() {
+    check(
+        "one_for_one: a b
+           hold a -> nothing
+           restart a -> stop a
+           remove a -> nothing
+           down a -> forget a",
+    );
+}

@@ -14,7 +14,7 @@
 //!
 //! | what happens | |
 //! |---|---|
-//! | `start`, `stop`, `add x`, `remove x` | the supervisor is told so |
+//! | `start`, `stop`, `add x`, `remove x`, `restart x` | the supervisor is told so |
 //! | `fail x`, `end x` | a running child fails, or ends normally |
 //! | `wait 3s`, `pause` | so much time goes by; time goes by until the next timeout |
 //! | `refuse x`, `refuse x 2` | the next starts of `x` fail |
@@ -133,6 +133,7 @@ impl Stage {
         let key = Key(self.names.iter().position(|known| known == name).expect("a child"));
         match what {
             "remove" => self.core.remove(key, self.now),
+            "restart" => self.core.restart(key, self.now),
             "hold" => assert!(self.held.insert(key), "{name} is held already"),
             "refuse" => {
                 self.refusals.insert(key, more.map_or(1, |times| times.parse().unwrap()));

@@ -1,0 +1,161 @@
+//! Steering several nodes at once: all members, or those with certain labels.
+//!
+//! Invariant: each node is asked through its manager, and answers for itself.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use futures_util::future::join_all;
+
+use crate::id::NodeId;
+use crate::node::cluster::Cluster;
+use crate::node::manager::{ManageError, ManagerHandle, NodeReport};
+use crate::supervision::Pace;
+
+/// Some members of the cluster, which are steered together. Got from [`Cluster::select`].
+///
+/// Each method asks the nodes that are members at that moment and have the labels, and gives what each of them answered, by name. A member that cannot be asked for its labels is among
+/// them, with [`ManageError::Unreachable`]: nobody can say that it does not belong.
+///
+/// ```no_run
+/// # use skyhold::prelude::*;
+/// # async fn example(node: Node) {
+/// let europe = node.cluster().select().with("zone", "eu");
+/// for (node, answer) in europe.restart("accounts", skyhold::Pace::Rolling).await {
+///     println!("{node}: {answer:?}");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a selection does nothing by itself"]
+pub struct Selection {
+    cluster: Cluster,
+    labels: Vec<(String, String)>,
+}
+
+/// What each node answered.
+type Answers<T> = BTreeMap<NodeId, Result<T, ManageError>>;
+
+impl Cluster {
+    /// All members, to be steered together. [`Selection::with`] chooses among them.
+    pub fn select(&self) -> Selection {
+        Selection { cluster: self.clone(), labels: Vec::new() }
+    }
+}
+
+impl Selection {
+    /// Only nodes with this label, among others. See [`NodeBuilder::label`](crate::NodeBuilder::label).
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// The nodes, and what each tells about itself.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn nodes(&self) -> Answers<NodeReport> {
+        let members = self.cluster.members().members.into_iter().map(|member| member.node);
+        let reports = join_all(members.map(|node| async {
+            let report = match self.manager(&node).await {
+                Ok(manager) => manager.node().await.map_err(ManageError::from),
+                Err(error) => Err(error),
+            };
+            (node, report)
+        }));
+        let is_meant = |report: &NodeReport| self.labels.iter().all(|label| report.labels.contains(label));
+        let reports = reports.await.into_iter();
+        reports.filter(|(_, report)| report.as_ref().map_or(true, is_meant)).collect()
+    }
+
+    /// Starts a service of a kind on each node, as [`ManagerHandle::start`] does.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some nodes may have done it.
+    pub async fn start(&self, kind: &str, name: &str, instances: usize, config: &str) -> Answers<()> {
+        self.each(|manager| async move {
+            manager.start(kind.to_owned(), name.to_owned(), instances, config.to_owned()).await?
+        })
+        .await
+    }
+
+    /// Restarts a service, as [`Node::restart_service`](crate::Node::restart_service). By [`Pace::Rolling`] node after node, by name, until one fails: those after it are not asked, and not in
+    /// the answer. `false`: a node has no such service.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some nodes may have done it.
+    pub async fn restart(&self, service: &str, pace: Pace) -> Answers<bool> {
+        let restart =
+            |manager: ManagerHandle| async move { manager.restart(service.to_owned(), pace).await? };
+        if pace == Pace::AtOnce {
+            return self.each(restart).await;
+        }
+        let mut answers = BTreeMap::new();
+        for (node, report) in self.nodes().await {
+            let answer = self.on(&node, report, &restart).await;
+            let is_over = answer.is_err();
+            answers.insert(node, answer);
+            if is_over {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// Has so many instances of a service on each node that has it, as [`Node::scale_service`](crate::Node::scale_service).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some nodes may have done it.
+    pub async fn scale(&self, service: &str, instances: usize) -> Answers<bool> {
+        self.each(|manager| async move { manager.scale(service.to_owned(), instances).await? }).await
+    }
+
+    /// Drains a service, as [`Node::drain_service`](crate::Node::drain_service). Gives where there was one.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some nodes may have done it.
+    pub async fn drain(&self, service: &str) -> Answers<bool> {
+        self.each(|manager| async move { Ok(manager.drain(service.to_owned()).await?) }).await
+    }
+
+    /// Stops a service, as [`Node::stop_service`](crate::Node::stop_service). Gives where there was one.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some nodes may have done it.
+    pub async fn stop(&self, service: &str) -> Answers<bool> {
+        self.each(|manager| async move { Ok(manager.stop(service.to_owned()).await?) }).await
+    }
+
+    /// Asks all nodes at once.
+    async fn each<T, F, A>(&self, ask: F) -> Answers<T>
+    where
+        F: Fn(ManagerHandle) -> A,
+        A: Future<Output = Result<T, ManageError>>,
+    {
+        let ask = &ask;
+        let answers = self.nodes().await.into_iter().map(|(node, report)| async move {
+            let answer = self.on(&node, report, ask).await;
+            (node, answer)
+        });
+        join_all(answers).await.into_iter().collect()
+    }
+
+    async fn on<T, F, A>(
+        &self,
+        node: &NodeId,
+        report: Result<NodeReport, ManageError>,
+        ask: &F,
+    ) -> Result<T, ManageError>
+    where
+        F: Fn(ManagerHandle) -> A,
+        A: Future<Output = Result<T, ManageError>>,
+    {
+        report?;
+        ask(self.manager(node).await?).await
+    }
+
+    async fn manager(&self, node: &NodeId) -> Result<ManagerHandle, ManageError> {
+        let manager = ManagerHandle::on(self.cluster.node(), node.as_str()).await;
+        manager.map_err(|error| ManageError::Unreachable(error.to_string()))
+    }
+}
