@@ -107,7 +107,8 @@ pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::manager::{
-    InstanceReport, ManageError, Manager, ManagerHandle, ManagerMessage, NodeReport, Prepared,
+    ConnectionReport, InstanceReport, ManageError, Manager, ManagerHandle, ManagerMessage, NodeReport,
+    Prepared, QueueReport,
 };
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};

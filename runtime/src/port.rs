@@ -10,6 +10,7 @@ mod driving;
 mod exhausted;
 mod group;
 mod streams;
+mod traffic;
 mod watches;
 
 use std::fmt;
@@ -39,12 +40,14 @@ use accounts::Accounts;
 use exhausted::Exhausted;
 use group::Seat;
 use streams::{Numbers, Streams};
+use traffic::{Pings, Traffic};
 use watches::Watches;
 
 pub(crate) use accounts::Place;
 pub(crate) use driving::Released;
 pub(crate) use group::{NotJoined, Over, Said};
 pub(crate) use streams::{Items, Next, Source, Unread, give};
+pub(crate) use traffic::Seen;
 pub(crate) use watches::{WatchId, Watcher};
 
 /// Who is at the other end of a connection.
@@ -188,6 +191,7 @@ pub(crate) struct Link {
     /// Whether the peer has ever cancelled a request: most never do, and then nobody looks.
     any_cancel: AtomicBool,
     exhausted: Arc<Exhausted>,
+    traffic: Traffic,
 }
 
 /// Guards what both sides of the link touch: the bytes on their way out, and who waits for what.
@@ -206,6 +210,8 @@ struct State {
     released: Vec<(InstanceId, usize)>,
     /// The instances that ended while requests of the peer waited for them.
     gone: Vec<InstanceId>,
+    /// Who waits for the answer to a question whether the peer is there.
+    pings: Pings,
 }
 
 /// Which of the two kinds of room somebody waits for.
@@ -249,6 +255,7 @@ impl Link {
             is_room_awaited: Awaited::default(),
             released: Vec::new(),
             gone: Vec::new(),
+            pings: Pings::default(),
         };
         let limit = peer.max_frame;
         let has_flow = peer.features & FLOW != 0;
@@ -272,6 +279,7 @@ impl Link {
             is_retired: AtomicBool::new(false),
             any_cancel: AtomicBool::new(false),
             exhausted,
+            traffic: Traffic::new(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skyhold::prelude::*;
 use skyhold::testing::{Cluster, usage};
-use skyhold::{Access, LookupError, ManageError, ManagerHandle, NodeReload};
+use skyhold::{Access, ConnectionReport, Limits, LookupError, ManageError, ManagerHandle, NodeReload};
 
 use crate::config::{Folder, open};
 use crate::gate::{Gate, settle};
@@ -176,4 +176,102 @@ async fn what_was_prepared_is_put_in_force_as_it_was_and_once() {
     assert!(manager.commit_reload(third.number).await.unwrap().is_err());
     let last = manager.plan().await.unwrap().unwrap();
     assert_eq!(last.changes[0].to_string(), "calls.timeout from 7s to 9s (live)");
+}
+
+/// As [`Stuck`], with a short mailbox.
+#[derive(Clone)]
+struct Narrow(Gate);
+
+#[service(mailbox = 16)]
+impl Narrow {
+    pub async fn pass(&mut self) {
+        self.0.pass().await;
+    }
+}
+
+/// The connection of the first node to the second one, as its manager tells it.
+async fn connection(cluster: &Cluster) -> ConnectionReport {
+    let connections = cluster[0].manager().connections().await.unwrap();
+    let mut to_it = connections.into_iter().filter(|connection| connection.peer.as_str() == "n1");
+    let first = to_it.next().expect("they are connected");
+    assert_eq!(first.number, 0);
+    first
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_tells_what_goes_over_its_connections_and_how_long_an_answer_takes() {
+    let cluster = Cluster::start(2).await;
+    cluster.delay(Duration::from_millis(7)).await;
+    let gate = Gate::opened();
+    let stuck = Stuck(gate.clone());
+    cluster[1].service("stuck", move || stuck.clone()).start().await.unwrap();
+    let handle = StuckHandle::lookup(&cluster[0], "stuck").await.unwrap();
+    let before = connection(&cluster).await;
+    for _ in 0..100 {
+        handle.pass().await.unwrap();
+    }
+    let after = connection(&cluster).await;
+    assert_eq!(after.round_trip, Some(Duration::from_millis(14)));
+    assert_eq!((after.calls, after.served, after.reconnects), (0, 0, 0));
+    assert!(after.age >= before.age + Duration::from_millis(1400), "{:?} after {:?}", after.age, before.age);
+    let growth = [
+        (before.frames_sent, after.frames_sent),
+        (before.frames_received, after.frames_received),
+        (before.bytes_sent / 8, after.bytes_sent / 8),
+        (before.bytes_received / 8, after.bytes_received / 8),
+    ];
+    assert!(growth.iter().all(|(before, after)| after - before >= 100), "{growth:?}");
+    assert!(after.frames_sent - before.frames_sent < 200, "a frame is counted once: {growth:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_tells_who_waits_for_credit() {
+    let limits = Limits::default().credit(100, 64 * 1024);
+    let cluster = Cluster::start_with(2, move |node| node.limits(limits)).await;
+    let gate = Gate::new();
+    let narrow = Narrow(gate.clone());
+    cluster[1].service("narrow", move || narrow.clone()).start().await.unwrap();
+    let handle = NarrowHandle::lookup(&cluster[0], "narrow").await.unwrap();
+    let calls: Vec<_> = (0..300)
+        .map(|_| {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.pass().await })
+        })
+        .collect();
+    settle().await;
+    let report = connection(&cluster).await;
+    let (instance, waiting) = *report.waiting.first().unwrap_or_else(|| panic!("they wait: {report:?}"));
+    assert_eq!((report.without_credit, report.waiting.len(), instance.0), (1, 1, 1));
+    assert_eq!(report.calls + waiting, 300, "each is sent or waits");
+    gate.open();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let report = connection(&cluster).await;
+    assert_eq!((report.calls, report.without_credit, report.waiting.len()), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_counts_reconnects_and_knows_who_does_not_answer() {
+    let mut cluster = Cluster::start(2).await;
+    for reconnects in 1..3 {
+        cluster.partition(&[0], &[1]).await;
+        assert!(cluster.is_partitioned(0, 1));
+        while !cluster[0].peers().is_empty() || !cluster[1].peers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        cluster.heal().await;
+        cluster.connected().await;
+        settle().await;
+        let report = connection(&cluster).await;
+        assert!(report.reconnects >= reconnects, "{report:?}");
+        assert!(report.round_trip.is_some());
+    }
+    cluster.pause(1).await;
+    assert!(cluster.is_paused(1));
+    assert_eq!(connection(&cluster).await.round_trip, None);
+    cluster.resume(1).await;
+    cluster.kill(1).await;
+    cluster.restart(1).await;
+    assert_eq!(connection(&cluster).await.reconnects, 0, "another life");
 }

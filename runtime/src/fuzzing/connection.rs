@@ -231,6 +231,7 @@ impl Scene {
                 Event::Reply { id, payload } => link.answered(id, Ok(payload)),
                 Event::Failure { id, error } => link.answered(id, Err(error)),
                 Event::Cancel { id } => link.cancel_inbound(id),
+                Event::Pong { token } => link.ponged(token),
                 Event::Watch(watch) => match link.begin_watch(watch) {
                     Insert::New if watch.instance.0 < INSTANCES => {}
                     Insert::New => link.down(watch.id, crate::StopReason::Gone),

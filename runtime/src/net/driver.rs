@@ -69,6 +69,10 @@ pub(crate) struct Driver {
     reads_first: bool,
     /// How many bytes were read and written since others last had their turn on this thread.
     moved: usize,
+    /// How many frames were read, and how many the protocol said itself; how many bytes were written.
+    frames_read: u64,
+    own_frames: u64,
+    written: u64,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether all that was written has left the writer: TLS may keep some.
     is_flushed: bool,
@@ -131,6 +135,9 @@ impl Driver {
             piece_missing: 0,
             reads_first: true,
             moved: 0,
+            frames_read: 0,
+            own_frames: 0,
+            written: 0,
             writer: stream.writer,
             is_flushed: true,
             out: Outgoing::default(),
@@ -233,7 +240,15 @@ impl Driver {
             Wake::Wrote(Ok(0)) => {
                 self.connection.handle_end(now, Some("the stream takes no more bytes".into()));
             }
-            Wake::Read(Ok(_)) | Wake::Wrote(Ok(_)) | Wake::Outgoing => {}
+            Wake::Read(Ok(came)) => {
+                self.frames_read += came.frames as u64;
+                self.count();
+            }
+            Wake::Wrote(Ok(written)) => {
+                self.written += written as u64;
+                self.count();
+            }
+            Wake::Outgoing => {}
             Wake::Read(Err(ReadError::Frame(error))) => self.connection.handle_error(now, &error),
             // Only TLS gives it. That one end does not accept the other's certificate comes with the first bytes.
             Wake::Read(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
@@ -341,7 +356,16 @@ impl Driver {
 
     fn fill_control(&mut self) {
         while let Some(frame) = self.connection.poll_transmit() {
+            self.own_frames += 1;
             self.out.append(|last| frame.encode(last));
+        }
+    }
+
+    /// Shows how much went either way.
+    fn count(&self) {
+        if let Some(link) = &self.link {
+            let read = self.frames.get_ref().read();
+            link.traffic().count(read, self.frames_read, self.written, self.own_frames);
         }
     }
 

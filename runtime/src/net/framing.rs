@@ -24,7 +24,7 @@ pub(crate) type Frames = FramedRead<Reader, FrameDecoder>;
 
 /// The frames of a stream on which no handshake has happened yet.
 pub(crate) fn frames(reader: Box<dyn AsyncRead + Send + Unpin>) -> Frames {
-    let reader = Reader { inner: reader, most: READ_BUFFER };
+    let reader = Reader { inner: reader, most: READ_BUFFER, read: 0 };
     FramedRead::with_capacity(reader, FrameDecoder { limit: HANDSHAKE_LIMIT }, READ_BUFFER)
 }
 
@@ -32,12 +32,24 @@ pub(crate) fn frames(reader: Box<dyn AsyncRead + Send + Unpin>) -> Frames {
 pub(crate) struct Reader {
     inner: Box<dyn AsyncRead + Send + Unpin>,
     most: usize,
+    /// How many bytes were read.
+    read: u64,
 }
 
 impl Reader {
     /// Says whether pieces of long messages are to come.
     pub(crate) fn expect_pieces(&mut self, are_to_come: bool) {
         self.most = if are_to_come { BETWEEN_PIECES } else { READ_BUFFER };
+    }
+
+    /// How many bytes were read.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// So many bytes were read from the stream itself.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.read += bytes as u64;
     }
 
     /// The stream itself, for the bytes of a piece.
@@ -53,13 +65,18 @@ impl AsyncRead for Reader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if buf.remaining() <= self.most {
-            return Pin::new(&mut *self.inner).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let polled = Pin::new(&mut *self.inner).poll_read(cx, buf);
+            self.count(buf.filled().len() - before);
+            return polled;
         }
         // A part of a buffer that may be uninitialised cannot be lent without `unsafe`; so what is little goes by the stack.
         let mut little = [0; BETWEEN_PIECES];
         let mut read = ReadBuf::new(&mut little);
         let polled = Pin::new(&mut *self.inner).poll_read(cx, &mut read);
         buf.put_slice(read.filled());
+        let count = read.filled().len();
+        self.count(count);
         polled
     }
 }

@@ -74,6 +74,8 @@ struct Away {
     incarnation: Incarnation,
     /// When it counts as gone, if no address of it is known: then only it itself can come back.
     until: Option<Instant>,
+    /// How many connections to this life there were.
+    connections: u32,
 }
 
 impl Peers {
@@ -294,6 +296,7 @@ impl Peers {
         if let Some(old) = self.up.remove(&peer.node) {
             let lived = old.link.peer().incarnation;
             if lived == peer.incarnation {
+                ticket.link.traffic().came_after(old.link.traffic().before());
                 is_new = was_unknown;
                 standing = formed.map_or_else(|| Some(Arc::clone(&old.link)), |waits| waits.standing);
                 drop(old.orders.try_send(Order::Probe));
@@ -310,8 +313,12 @@ impl Peers {
             self.retired.retain(|orders| !orders.is_closed());
             self.retired.push(old.orders);
         }
-        if self.away.get(&peer.node).is_some_and(|away| away.incarnation != peer.incarnation) {
-            self.gone(&peer.node, true).await; // the life that was away is over
+        match self.away.get(&peer.node) {
+            Some(away) if away.incarnation == peer.incarnation => {
+                ticket.link.traffic().came_after(away.connections);
+            }
+            Some(_) => self.gone(&peer.node, true).await, // the life that was away is over
+            None => {}
         }
         self.away.remove(&peer.node);
         self.heard.remove(&peer.node);

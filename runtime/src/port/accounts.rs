@@ -93,6 +93,16 @@ impl Accounts {
         may_go
     }
 
+    /// How many instances have no credit left; and for which callers wait, how many each, at most `most` of them.
+    pub(super) fn seen(&self, most: usize) -> (usize, Vec<(InstanceId, usize)>) {
+        let is_empty = |entry: &&Entry| self.has_flow && !entry.account.has_credit();
+        let waiting = |instance: &InstanceId| {
+            self.entries.get(instance).map(|entry| (*instance, entry.line.waiting.len()))
+        };
+        let lines = self.awaited.iter().filter_map(waiting).take(most).collect();
+        (self.entries.values().filter(is_empty).count(), lines)
+    }
+
     /// Who was let go found no room: it keeps its place.
     pub(super) fn hold(&mut self, instance: InstanceId, ticket: Option<u64>) {
         if let Some(entry) = self.entries.get_mut(&instance) {

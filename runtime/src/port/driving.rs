@@ -198,6 +198,7 @@ impl Link {
         let wakers = state.inbound.cancel_all();
         let woken = state.accounts.close();
         let streams = state.streams.close();
+        state.pings.end();
         drop(state);
         woken.wake();
         streams.tell(|| {

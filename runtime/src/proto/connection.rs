@@ -331,8 +331,7 @@ impl Connection {
             Frame::Gone { instance } => Event::Gone { instance },
             Frame::Taken { bytes } => Event::Taken { bytes },
             Frame::Ping { token } => return self.send_control(Frame::Pong { token }),
-            // That it came is all that it says, and that is noted.
-            Frame::Pong { .. } => return,
+            Frame::Pong { token } => Event::Pong { token },
             Frame::Goodbye { reason } => {
                 self.events.push_back(Event::Goodbye { reason: reason.clone() });
                 return self.end(CloseReason::Goodbye(reason));

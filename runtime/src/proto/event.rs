@@ -47,6 +47,11 @@ pub(crate) enum Event {
         /// The request.
         id: RequestId,
     },
+    /// The peer answers a `Ping`. That it lives is noted already.
+    Pong {
+        /// Of the `Ping`.
+        token: u64,
+    },
     /// The peer wants to be told of an instance's end.
     Watch(Watch),
     /// It does not any more.

@@ -30,6 +30,11 @@ impl Driver {
                         link.answered(id, Err(error));
                     }
                 }
+                Event::Pong { token } => {
+                    if let Some(link) = &self.link {
+                        link.ponged(token);
+                    }
+                }
                 Event::Cancel { id } => {
                     if let Some(link) = &self.link {
                         link.cancel_inbound(id);

@@ -142,6 +142,7 @@ fn poll_piece(
             )));
         }
         *missing -= read;
+        frames.get_mut().count(read);
         connection.handle_part(time::now());
     }
     connection.handle_piece_end(time::now());

@@ -56,7 +56,8 @@ impl Peers {
                 }
                 let can_be_dialled = self.dials.look_for(&node);
                 let until = (!can_be_dialled).then(|| now + self.wiring.config.load().silence);
-                self.away.insert(node.clone(), Away { incarnation, until });
+                let connections = link.traffic().before().saturating_add(1);
+                self.away.insert(node.clone(), Away { incarnation, until, connections });
             }
             self.publish_table();
             self.tell(PeerEvent::Down { link, is_away }).await;
@@ -89,7 +90,7 @@ impl Peers {
         if is_wanted && !self.up.contains_key(&node) {
             self.dials.add(at.to_string().into(), false, Some(node.clone()), time::now());
             if self.dials.look_for(&node) {
-                self.away.entry(node).or_insert(Away { incarnation, until: None });
+                self.away.entry(node).or_insert(Away { incarnation, until: None, connections: 0 });
             }
         }
         self.publish_table(); // whoever asked looks again

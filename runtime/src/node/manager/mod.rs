@@ -4,6 +4,7 @@
 //! everybody; it never waits for a service that it is asked about.
 
 mod report;
+mod traffic;
 
 use std::sync::{Arc, PoisonError};
 
@@ -26,6 +27,7 @@ use crate::supervision::Pace;
 use crate::time;
 
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
+pub use traffic::{ConnectionReport, QueueReport};
 
 /// Looks at a node and steers it. Got by [`Node::manager`] for the node itself, by [`ManagerHandle::on`] for another one.
 ///
@@ -43,6 +45,11 @@ impl Manager {
     /// Every instance that runs on the node, by service and number, whether or not it has a name.
     pub fn instances(&self, context: &Context) -> Vec<InstanceReport> {
         InstanceReport::all(&context.node().inner().host)
+    }
+
+    /// Every connection of the node, by peer. Each peer is asked for an answer first, which may take a second.
+    pub async fn connections(&self, context: &Context) -> Vec<ConnectionReport> {
+        ConnectionReport::all(context.node().inner()).await
     }
 
     /// Starts a service of a [kind](Node::kind) under a name, with so many instances. `config` is a text of TOML, what stands under

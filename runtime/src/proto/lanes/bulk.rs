@@ -34,6 +34,8 @@ pub(super) struct Bulk {
     open: (usize, usize),
     max_open: usize,
     last_message: u32,
+    /// How many pieces were sent.
+    pieces: u64,
     sent: u64,
     taken: u64,
     window: u64,
@@ -77,6 +79,7 @@ impl Bulk {
             open: (0, 0),
             max_open,
             last_message: 0,
+            pieces: 0,
             sent: 0,
             taken: 0,
             window: FIRST_WINDOW,
@@ -90,6 +93,11 @@ impl Bulk {
 
     pub(super) fn len(&self) -> usize {
         self.queued
+    }
+
+    /// How many pieces were sent.
+    pub(super) fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     #[inline]
@@ -288,6 +296,7 @@ impl Bulk {
         long.length_left -= length;
         self.queued -= length;
         self.sent += length as u64;
+        self.pieces += 1;
         self.pace.sent(now, length as u64, self.sent, self.taken);
         length
     }

@@ -67,6 +67,15 @@ pub(crate) trait Calls {
     fn is_dropped(&mut self, ticket: &Ticket);
 }
 
+/// What waits in the lanes, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LaneBytes {
+    pub(crate) control: usize,
+    pub(crate) replies: usize,
+    pub(crate) calls: usize,
+    pub(crate) bulk: usize,
+}
+
 /// What waits to be written.
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -77,6 +86,8 @@ pub(crate) struct Lanes {
     /// What waits until all that was there before has left.
     behind: VecDeque<(u64, BytesMut)>,
     queued: Queued,
+    /// How many whole frames were put here since the beginning.
+    frames: u64,
 }
 
 /// Numbers what is not in a lane's first buffer, in the order in which it came.
@@ -123,6 +134,7 @@ impl Lanes {
             bulk: Bulk::new(max_open),
             behind: VecDeque::new(),
             queued: Queued::default(),
+            frames: 0,
         }
     }
 
@@ -153,13 +165,31 @@ impl Lanes {
         self.control.len() + self.replies.len() + self.calls.len() + self.bulk.len() + behind
     }
 
+    /// What waits in each lane, in bytes.
+    pub(crate) fn waiting(&self) -> LaneBytes {
+        let behind: usize = self.behind.iter().map(|(_, frame)| frame.len()).sum();
+        LaneBytes {
+            control: self.control.len(),
+            replies: self.replies.len(),
+            calls: self.calls.len() + behind,
+            bulk: self.bulk.len(),
+        }
+    }
+
+    /// How many frames have gone out or wait, since the beginning; of long messages the pieces that have gone.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames + self.bulk.pieces()
+    }
+
     /// Appends to what the nodes themselves say.
     pub(crate) fn put_control(&mut self, frame: &Frame) {
+        self.frames += 1;
         frame.encode(&mut self.control);
     }
 
     /// Appends a frame that leaves after all that waits now.
     pub(crate) fn put_behind(&mut self, frame: &Frame) {
+        self.frames += 1;
         if self.queued.waiting.is_empty() {
             // All that waits is in the lanes' first buffers, and the one of the calls goes last.
             return frame.encode(self.calls.front());
@@ -180,6 +210,7 @@ impl Lanes {
 
     /// Appends a word about a request that has left: it goes with the next bytes, behind that request.
     pub(crate) fn put_cancel(&mut self, request: RequestId) {
+        self.frames += 1;
         Frame::Cancel { id: request }.encode(self.calls.front());
     }
 
@@ -201,6 +232,7 @@ impl Lanes {
         order: Order,
         put: impl FnOnce(&mut BytesMut) -> Result<T, E>,
     ) -> Result<(Place, T), E> {
+        self.frames += 1; // one that could not be encoded counts, which happens seldom
         if self.bulk.has(order) {
             return self.queue_call(instance, Some(order), put);
         }
@@ -265,6 +297,7 @@ impl Lanes {
         instance: InstanceId,
         put: impl FnOnce(&mut BytesMut) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.frames += 1;
         if let Some(front) = self.replies.direct() {
             return put(front);
         }
