@@ -4,13 +4,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Address, InvalidName};
 
 /// Why a call, a send or a `try_send` gave no result.
 ///
 /// The most important question after a failure is whether the handler may have run:
 /// [`CallError::may_have_run`] answers it. The framework itself retries only what provably did not run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// Nobody is there: no instance has the name, or the node is not connected. It did not run.
@@ -87,7 +89,7 @@ impl CallError {
 }
 
 /// What exactly failed, in words: the thing, and what was expected. Made for people; match on the variant instead.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail(Box<str>);
 
 impl Detail {
@@ -121,7 +123,7 @@ impl fmt::Debug for Detail {
 }
 
 /// The callers that wait for one another, the first caller first, the refused callee last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallChain(Box<[ChainLink]>);
 
 impl CallChain {
@@ -149,7 +151,7 @@ impl fmt::Display for CallChain {
 }
 
 /// One handler in a chain of calls. Written `service.method@node#instance`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The instance.
     pub address: Address,

@@ -107,8 +107,8 @@ pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::manager::{
-    ConnectionReport, InstanceReport, ManageError, Manager, ManagerHandle, ManagerMessage, NodeReport,
-    Prepared, QueueReport,
+    ConnectionReport, InstanceReport, InterfaceReport, ManageError, Manager, ManagerHandle, ManagerMessage,
+    MethodReport, NodeReport, Prepared, QueueReport,
 };
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
@@ -124,6 +124,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::streaming::Streaming;
+pub use service::tap::{TraceEvent, TraceItem};
 pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;

@@ -42,6 +42,7 @@ mod revisions;
 mod routes;
 mod security;
 mod several;
+mod spoken;
 mod steering;
 mod streaming;
 mod stuck;

@@ -16,6 +16,7 @@ use crate::error::CallError;
 use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::reply::Reply;
+use crate::service::tap;
 use crate::service::turns::Place;
 
 /// How a handler ended.
@@ -112,9 +113,7 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                     continue; // the handler may be waiting for just this
                 }
             };
-            if let Some(scope) = this.scope.as_ref() {
-                scope.core().turns().end(*this.place);
-            }
+            end(this.scope.as_ref(), *this.place, result.is_err());
             return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
         }
     }
@@ -130,7 +129,7 @@ pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handle
     begin(&scope);
     let mut scope = Some(scope);
     let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
-    end(scope.as_ref());
+    end(scope.as_ref(), Place::Current, result.is_err());
     finish(result, Some(reply), scope.as_ref())
 }
 
@@ -141,13 +140,20 @@ fn begin(scope: &Scope) {
     if !core.turns().begin(scope.method()) {
         core.host().watchdog.add(core);
     }
+    if core.turns().is_traced() {
+        tap::begun(core, scope.method());
+    }
 }
 
-/// Shows the watchdog that a handler has ended which nothing ran beside.
+/// Shows the watchdog that a handler has ended.
 #[inline]
-fn end(scope: Option<&Scope>) {
+fn end(scope: Option<&Scope>, place: Place, panicked: bool) {
     if let Some(scope) = scope {
-        scope.core().turns().end(Place::Current);
+        let turns = scope.core().turns();
+        if turns.is_traced() {
+            tap::ended(scope.core(), turns.at(place), scope.method(), panicked);
+        }
+        turns.end(place);
     }
 }
 
@@ -258,6 +264,6 @@ pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output
     let mut scope = Some(scope);
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
-    end(scope.as_ref());
+    end(scope.as_ref(), Place::Current, result.is_err());
     result.map_err(|panic| panic_message(&*panic))
 }

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::service::deadlines::Tick;
 use crate::service::message::{Method, Receiver};
+use crate::service::tap::Tap;
 
 /// The turns of one instance.
 #[derive(Debug, Default)]
@@ -20,12 +21,15 @@ pub(crate) struct Turns {
     current: AtomicU64,
     /// Whether the watchdog looks at the instance.
     watched: AtomicBool,
+    /// Whether somebody wants to see its messages: see [`Tap`].
+    traced: AtomicBool,
+    tap: OnceLock<Box<Tap>>,
     /// The `&self` handlers that wait. Most instances never have one.
     beside: OnceLock<Box<Mutex<Slab<Run>>>>,
 }
 
 /// One run of a handler: the number of the turn in its upper half, the number of the method in the lower one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turn(u64);
 
 /// What the watchdog knows of a turn.
@@ -57,6 +61,11 @@ impl Turn {
         u32::try_from(self.0 & METHOD).unwrap_or(0)
     }
 
+    /// Its number, which begins again after four thousand million.
+    pub(crate) fn number(self) -> u32 {
+        u32::try_from(self.0 >> 32).unwrap_or(0)
+    }
+
     pub(crate) fn is_running(self) -> bool {
         self.method() != 0
     }
@@ -65,6 +74,39 @@ impl Turn {
 impl Run {
     pub(crate) fn new(turn: Turn, since: Option<Tick>) -> Self {
         Self { turn, since, told_slow: false, told_stuck: false }
+    }
+}
+
+/// Whoever wants to see the messages.
+impl Turns {
+    /// Whether somebody does.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced.load(Ordering::Relaxed)
+    }
+
+    /// Where they are shown, if somebody ever wanted to see them.
+    pub(crate) fn tap(&self) -> Option<&Tap> {
+        self.tap.get().map(|tap| &**tap)
+    }
+
+    /// Where they are shown from now on.
+    pub(crate) fn open_tap(&self) -> &Tap {
+        self.tap.get_or_init(Box::default)
+    }
+
+    pub(crate) fn set_traced(&self, traced: bool) {
+        self.traced.store(traced, Ordering::Release);
+    }
+
+    /// The turn that is at this place.
+    pub(crate) fn at(&self, place: Place) -> Turn {
+        match place {
+            Place::Beside(key) => {
+                self.lock_beside().get(key as usize).map_or(Turn::default(), |run| run.turn)
+            }
+            Place::Ahead | Place::Current => self.current(),
+        }
     }
 }
 
