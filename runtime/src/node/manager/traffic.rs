@@ -81,7 +81,10 @@ impl ConnectionReport {
     }
 
     async fn of(link: &Arc<Link>, number: usize) -> Self {
-        let round_trip = time::timeout(ANSWERS_WITHIN, link.round_trip()).await.flatten();
+        let asked = time::now();
+        let answer = time::timeout(ANSWERS_WITHIN, link.round_trip()).await.flatten();
+        let now = time::now();
+        let round_trip = answer.map(|()| now.saturating_duration_since(asked));
         let Seen {
             age,
             before,
@@ -93,7 +96,7 @@ impl ConnectionReport {
             requests: (calls, served),
             without_credit,
             lines,
-        } = link.seen();
+        } = link.seen(now);
         Self {
             peer: link.peer().node.clone(),
             incarnation: link.peer().incarnation,
