@@ -209,6 +209,9 @@ pub enum StartError {
         /// Whether that one is unique.
         is_unique: bool,
     },
+    /// The node is a [client](crate::NodeBuilder::client), and the service was to have a name.
+    #[error("node {0} is a client, and runs no services under names")]
+    Client(crate::id::NodeId),
     /// The service's `#[on_start]` hook refused to start. The instances that had been started were stopped.
     #[error("`{service}` refused to start")]
     Refused {

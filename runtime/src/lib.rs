@@ -107,8 +107,9 @@ pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::manager::{
-    ConnectionReport, InstanceReport, InterfaceReport, ManageError, Manager, ManagerHandle, ManagerMessage,
-    MethodReport, NodeReport, Prepared, QueueReport,
+    ConnectionReport, EventReport, InstanceReport, InterfaceReport, ManageError, Manager, ManagerHandle,
+    ManagerMessage, MethodReport, NodeReport, Prepared, QueueReport, ServiceInstance, ServiceReport,
+    TreeReport,
 };
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};

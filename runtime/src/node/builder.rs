@@ -35,7 +35,7 @@ use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
 use crate::port::Spawn;
-use crate::proto::settings::{FEATURES, Identity};
+use crate::proto::settings::{FEATURES, GOSSIP, Identity};
 use crate::service::definition::Service;
 use crate::service::host::Host;
 use crate::service::message::WireMessage;
@@ -60,6 +60,7 @@ pub struct NodeBuilder {
     follows_file: bool,
     transport: Arc<dyn Transport>,
     features: u64,
+    is_client: bool,
 }
 
 impl NodeBuilder {
@@ -81,6 +82,7 @@ impl NodeBuilder {
             follows_file: false,
             transport: Arc::new(Tcp),
             features: FEATURES,
+            is_client: false,
         }
     }
 
@@ -136,6 +138,15 @@ impl NodeBuilder {
     /// The cluster's name. Nodes of other clusters are refused. Default: `default`.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.settings.cluster = cluster.into();
+        self
+    }
+
+    /// Makes it a client: a node that calls the services of a cluster, and can be called and answered back, without being a member. It
+    /// is nobody's [member](crate::Cluster::members), counts for no quorum, and nobody asks whether it lives but over its connections. It connects with its seeds and with
+    /// all whom they know, and runs no services under names. It does not listen. Tools and bridges are clients; its name must be one that no other node has.
+    /// Default: it is a member.
+    pub fn client(mut self) -> Self {
+        self.is_client = true;
         self
     }
 
@@ -356,6 +367,7 @@ impl NodeBuilder {
         if let Some(Problem { setting, text, .. }) = self.settings.problem() {
             return Err(StartError::InvalidSetting { setting, problem: text });
         }
+        self.check_client()?;
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = match &self.settings.listen {
@@ -366,6 +378,7 @@ impl NodeBuilder {
             }
             None => (None, None),
         };
+        let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Arc::new(Host::new(id.clone(), next_incarnation(), settings.call_timeout, events));
@@ -390,15 +403,21 @@ impl NodeBuilder {
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
         let asking = AskingNode::new(settings.cluster.clone(), id.clone(), host.incarnation, address);
         let (discovering, topology) = Discovering::new(asking, Arc::clone(&spawn), &settings, self.seeds);
-        let in_force =
-            InForce::new(identity, self.features, &settings, Arc::clone(&discovering), self.router);
+        let in_force = InForce::new(identity, features, &settings, Arc::clone(&discovering), self.router);
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]
         in_force.security.set_tls(self.tls);
         let me = membership::Identity::new(id.clone(), host.incarnation, address);
         let (limits, expected) = (settings.limits, in_force.expected_nodes());
-        let (coordinator, seen) =
-            Coordinator::new(me, limits, expected, events, news.clone(), Arc::clone(&publish));
+        let (coordinator, seen) = Coordinator::new(
+            me,
+            self.is_client,
+            limits,
+            expected,
+            events,
+            news.clone(),
+            Arc::clone(&publish),
+        );
         let inbox = NodeInbox {
             host: Arc::clone(&host),
             topics: Arc::clone(&topics),
@@ -428,6 +447,7 @@ impl NodeBuilder {
             in_force,
             labels,
             self.kinds,
+            self.is_client,
             ends,
             address,
             configured,
@@ -453,6 +473,19 @@ impl NodeBuilder {
 
     async fn bind(&self, address: &str) -> Result<Box<dyn Listener>, StartError> {
         self.transport.listen(address).await.map_err(|source| cannot_listen(address, source))
+    }
+
+    /// That a client is asked for nothing that only a member has.
+    fn check_client(&self) -> Result<(), StartError> {
+        let problem = match (&self.settings.listen, self.settings.services.first()) {
+            _ if !self.is_client => return Ok(()),
+            (Some(address), _) => format!("a client does not listen, and it is to listen on {address:?}"),
+            (None, Some(service)) => {
+                format!("a client runs no services under names, and it is to run {:?}", service.name)
+            }
+            (None, None) => return Ok(()),
+        };
+        Err(StartError::InvalidSetting { setting: "client", problem })
     }
 
     /// That nobody is let in by an oversight, and that no peer will refuse the node's own certificate.

@@ -73,6 +73,7 @@ pub(crate) struct Inner {
     /// Those of the node, which its services have too.
     pub(crate) labels: Labels,
     pub(crate) kinds: Kinds,
+    pub(crate) is_client: bool,
     pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
@@ -374,6 +375,7 @@ impl Inner {
         in_force: InForce,
         labels: Labels,
         kinds: Kinds,
+        is_client: bool,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -390,6 +392,7 @@ impl Inner {
             in_force,
             labels,
             kinds,
+            is_client,
             pools: Arc::default(),
             ends,
             address,
@@ -413,6 +416,9 @@ impl Inner {
         let mut groups = self.groups();
         // Under the lock: a shutdown either finds the group or is seen here.
         self.check_running()?;
+        if self.is_client {
+            return Err(StartError::Client(self.host.node.clone()));
+        }
         if groups.contains_key(name) {
             return Err(StartError::NameTaken(name.to_string()));
         }

@@ -5,6 +5,7 @@
 
 mod by_name;
 mod report;
+mod seen;
 mod traffic;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +14,10 @@ use std::time::Duration;
 
 use futures_util::Stream;
 
+use crate::cluster::membership::Members;
 use crate::config::{Asked, Labels, ServiceEntry};
 use crate::error::{CallError, LookupError};
+use crate::event::Counters;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::node::cluster;
 use crate::node::configured::Configured;
@@ -37,6 +40,7 @@ use by_name::Place;
 
 pub use by_name::{InterfaceReport, MethodReport};
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
+pub use seen::{EventReport, ServiceInstance, ServiceReport, TreeReport};
 pub use traffic::{ConnectionReport, QueueReport};
 
 /// Looks at a node and steers it. Got by [`Node::manager`] for the node itself, by [`ManagerHandle::on`] for another one.
@@ -61,6 +65,37 @@ impl Manager {
     /// Every instance that runs on the node, by service and number, whether or not it has a name.
     pub fn instances(&self, context: &Context) -> Vec<InstanceReport> {
         InstanceReport::all(&context.node().inner().host)
+    }
+
+    /// The members of the cluster, as the node sees them.
+    pub fn members(&self, context: &Context) -> Members {
+        context.node().cluster().members()
+    }
+
+    /// The named services of the whole cluster, as the node knows them, by name.
+    pub fn services(&self, context: &Context) -> Vec<ServiceReport> {
+        seen::services(context.node().inner())
+    }
+
+    /// What happens on the node from now on. Who reads slowly misses the oldest, and is told how many.
+    pub fn events(&self, context: &Context) -> impl Stream<Item = EventReport> + Send + use<> {
+        seen::events(context.node().inner())
+    }
+
+    /// What has been counted since the node's start.
+    pub fn counters(&self, context: &Context) -> Counters {
+        context.node().counters()
+    }
+
+    /// Who supervises whom on the node: the supervisors that no other supervises, with all below them. A supervisor that does not answer within
+    /// 2 s is shown without children.
+    pub async fn tree(&self, context: &Context) -> Vec<TreeReport> {
+        seen::tree(context.node().inner()).await
+    }
+
+    /// The routing rules that are in force on the node, in order, as they are written in its log.
+    pub fn routes(&self, context: &Context) -> Vec<String> {
+        context.node().inner().in_force.routing.rules()
     }
 
     /// Every connection of the node, by peer. Each peer is asked for an answer first, which may take a second.
