@@ -1,6 +1,7 @@
 //! From settings to a running node.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -370,27 +371,14 @@ impl NodeBuilder {
         self.check_client()?;
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
-        let (listening, address) = match &self.settings.listen {
-            Some(address) => {
-                let listener = self.bind(address).await?;
-                let at = listener.local_addr().map_err(|source| cannot_listen(address, source))?;
-                (Some(listener), Some(at))
-            }
-            None => (None, None),
-        };
+        let (listening, address) = self.bind().await?.unzip();
         let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Arc::new(Host::new(id.clone(), next_incarnation(), settings.call_timeout, events));
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
-        let publisher = Arc::clone(&host);
-        let publish: Publish = Arc::new(move |event: Event| {
-            if let Event::NameLost { name, .. } = &event {
-                unique::give_up(&publisher, name);
-            }
-            publisher.publish(event);
-        });
+        let publish = publisher(&host);
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: settings.cluster.clone(),
@@ -471,8 +459,13 @@ impl NodeBuilder {
         Ok(node)
     }
 
-    async fn bind(&self, address: &str) -> Result<Box<dyn Listener>, StartError> {
-        self.transport.listen(address).await.map_err(|source| cannot_listen(address, source))
+    /// Listens, if it is to, and gives where.
+    async fn bind(&self) -> Result<Option<(Box<dyn Listener>, SocketAddr)>, StartError> {
+        let Some(address) = &self.settings.listen else { return Ok(None) };
+        let cannot = |source| StartError::Listen { address: address.clone(), source };
+        let listener = self.transport.listen(address).await.map_err(cannot)?;
+        let at = listener.local_addr().map_err(cannot)?;
+        Ok(Some((listener, at)))
     }
 
     /// That a client is asked for nothing that only a member has.
@@ -512,8 +505,15 @@ impl NodeBuilder {
     }
 }
 
-fn cannot_listen(address: &str, source: std::io::Error) -> StartError {
-    StartError::Listen { address: address.to_owned(), source }
+/// Tells everybody what happened, and does what a node does when it loses a name.
+fn publisher(host: &Arc<Host>) -> Publish {
+    let host = Arc::clone(host);
+    Arc::new(move |event: Event| {
+        if let Event::NameLost { name, .. } = &event {
+            unique::give_up(&host, name);
+        }
+        host.publish(event);
+    })
 }
 
 /// Milliseconds since the epoch, and never the same twice in a process, so that a node that is started again at once is
