@@ -3,6 +3,8 @@
 //! It has a number that every node knows, and is made when somebody first asks for it. What it tells it reads from what instances share with
 //! everybody; it never waits for a service that it is asked about.
 
+mod figures;
+mod process;
 mod report;
 mod traffic;
 
@@ -26,6 +28,8 @@ use crate::service::instance;
 use crate::supervision::Pace;
 use crate::time;
 
+pub use figures::{Figures, HandlerReport, Latency, MethodReport, Outcomes, ServiceReport, WaitReport};
+pub use process::ProcessReport;
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
 pub use traffic::{ConnectionReport, QueueReport};
 
@@ -45,6 +49,12 @@ impl Manager {
     /// Every instance that runs on the node, by service and number, whether or not it has a name.
     pub fn instances(&self, context: &Context) -> Vec<InstanceReport> {
         InstanceReport::all(&context.node().inner().host)
+    }
+
+    /// A service of the node, by its name, with its methods: what its instances have done and do. `None` if there is none, and never was. Instances without a
+    /// name are found by the name of their type.
+    pub fn stats(&self, context: &Context, service: String) -> Option<ServiceReport> {
+        ServiceReport::of(&context.node().inner().host, &service)
     }
 
     /// Every connection of the node, by peer. Each peer is asked for an answer first, which may take a second.
