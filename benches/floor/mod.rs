@@ -28,6 +28,8 @@ pub(crate) async fn timed(future: impl Future<Output = ()>) -> Duration {
 /// Collects what the closing table tells.
 pub(crate) struct Table {
     title: &'static str,
+    /// What stands beside what.
+    sides: [&'static str; 2],
     rows: Vec<Row>,
     /// Whether a profile is taken, in which the floor would only be in the way.
     profiling: bool,
@@ -46,9 +48,16 @@ const TURNS: u64 = 4;
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Table {
+    #[allow(dead_code, reason = "one bench has other sides")]
     pub(crate) fn new(title: &'static str) -> Self {
+        Self::between(title, ["raw", "skyhold"])
+    }
+
+    /// A table of two sides with these names.
+    pub(crate) fn between(title: &'static str, sides: [&'static str; 2]) -> Self {
         Self {
             title,
+            sides,
             rows: Vec::new(),
             profiling: std::env::args().any(|argument| argument == "--profile-time"),
         }
@@ -66,8 +75,8 @@ impl Table {
         let mut turns = Vec::new();
         let profiling = self.profiling;
         let mut group = criterion.benchmark_group(&name);
-        group.bench_function("raw", |bencher| bencher.iter_custom(&mut raw));
-        group.bench_function("skyhold", |bencher| {
+        group.bench_function(self.sides[0], |bencher| bencher.iter_custom(&mut raw));
+        group.bench_function(self.sides[1], |bencher| {
             bencher.iter_custom(|operations| {
                 if profiling {
                     return skyhold(operations);
@@ -103,16 +112,18 @@ impl Table {
         if self.rows.iter().all(|row| row.turns.is_empty()) {
             return; // criterion only tried whether the benches run
         }
-        println!(
-            "\n{:<44} {:>12} {:>12} {:>12} {:>12} {:>7}",
-            self.title, "raw µs", "skyhold µs", "raw /s", "skyhold /s", "ratio"
-        );
+        let [one, other] = self.sides;
+        let columns = [one, other].map(|side| format!("{side} µs")).into_iter();
+        let columns: Vec<_> = columns.chain([one, other].map(|side| format!("{side} /s"))).collect();
+        print!("\n{:<44}", self.title);
+        columns.iter().for_each(|column| print!(" {column:>12}"));
+        println!(" {:>7}", "ratio");
         for Row { name, turns } in self.rows.iter().filter(|row| !row.turns.is_empty()) {
             let raw = median(turns.iter().map(|turn| turn.0));
             let own = median(turns.iter().map(|turn| turn.1));
             let ratio = own / raw;
             println!(
-                "{name:<44} {:>12.3} {:>12.3} {:>12.0} {:>12.0} {ratio:>7.2}",
+                "{name:<44} {:>12.3} {:>12.3} {:>12.0} {:>12.0} {ratio:>7.3}",
                 raw * 1e6,
                 own * 1e6,
                 1.0 / raw,

@@ -90,8 +90,8 @@ pub use cluster::discovery::{
 };
 pub use cluster::membership::{Member, MemberState, Members};
 pub use config::{
-    Access, Change, ConfigError, Effect, Labels, Limits, Overflow, Place, Queued, Route, RouteRequest,
-    Router, Routes, RoutesError, Routing, Secret, SecretError, Subset,
+    Access, Change, ConfigError, Effect, Labels, Limits, Monitoring, Overflow, Place, Queued, Route,
+    RouteRequest, Router, Routes, RoutesError, Routing, Secret, SecretError, Subset,
 };
 pub use error::{CallChain, CallError, ChainLink, Detail, LookupError, ShutdownError, StartError, StopError};
 pub use event::{
@@ -107,9 +107,9 @@ pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::manager::{
-    ConnectionReport, EventReport, InstanceReport, InterfaceReport, ManageError, Manager, ManagerHandle,
-    ManagerMessage, MethodReport, NodeReport, Prepared, QueueReport, ServiceInstance, ServiceReport,
-    TreeReport,
+    ConnectionReport, EventReport, Figures, HandlerReport, InstanceReport, InterfaceMethod, InterfaceReport,
+    KnownService, Latency, ManageError, Manager, ManagerHandle, ManagerMessage, MethodReport, NodeReport,
+    Outcomes, Prepared, ProcessReport, QueueReport, ServiceInstance, ServiceReport, TreeReport, WaitReport,
 };
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};

@@ -57,6 +57,45 @@ impl Seldom {
     }
 }
 
+/// How long the present thread has run on a processor; `None` where the system does not tell. A call of the system: it takes some 500 ns.
+/// Real time, whatever the other clocks do.
+pub(crate) fn thread_cpu() -> Option<Duration> {
+    cpu::of_thread()
+}
+
+/// How long all threads of the process have run on a processor; `None` where the system does not tell.
+pub(crate) fn process_cpu() -> Option<Duration> {
+    cpu::of_process()
+}
+
+#[cfg(unix)]
+mod cpu {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) fn of_thread() -> Option<Duration> {
+        clock_gettime(ClockId::ThreadCPUTime).try_into().ok()
+    }
+
+    pub(super) fn of_process() -> Option<Duration> {
+        clock_gettime(ClockId::ProcessCPUTime).try_into().ok()
+    }
+}
+
+#[cfg(not(unix))]
+mod cpu {
+    use std::time::Duration;
+
+    pub(super) fn of_thread() -> Option<Duration> {
+        None
+    }
+
+    pub(super) fn of_process() -> Option<Duration> {
+        None
+    }
+}
+
 /// Milliseconds since the Unix epoch by the wall clock; 0 if that is set before the epoch.
 pub(crate) fn unix_millis() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -82,6 +121,8 @@ impl AtomicDuration {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+/// A duration in nanoseconds; at most 2^64.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

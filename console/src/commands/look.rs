@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skyhold::{ConnectionReport, Counters, InstanceReport, Member, NodeReport, ServiceReport, TreeReport};
+use skyhold::{ConnectionReport, Counters, InstanceReport, KnownService, Member, NodeReport, TreeReport};
 use skyhold::{Node, NodeId};
 
 use super::places::{any_manager, ask, split};
@@ -55,7 +55,7 @@ pub(super) async fn services(node: &Node, output: &Output) -> Result<(), Failure
     })
 }
 
-fn service_row(service: &ServiceReport) -> Vec<String> {
+fn service_row(service: &KnownService) -> Vec<String> {
     let mut on: Vec<(NodeId, usize, bool)> = Vec::new();
     for instance in &service.instances {
         match on.iter_mut().find(|(node, ..)| *node == instance.address.node) {

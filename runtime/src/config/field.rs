@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::monitoring::Monitoring;
 use super::settings::Settings;
 use super::units::{duration, show_size, size};
 
@@ -22,6 +23,7 @@ pub(super) enum Field {
     Count(fn(&mut Settings) -> &mut usize),
     Flag(fn(&mut Settings) -> &mut bool),
     Path(fn(&mut Settings) -> &mut Option<PathBuf>),
+    Monitoring(fn(&mut Settings) -> &mut Monitoring),
 }
 
 /// A value as it was given.
@@ -66,6 +68,9 @@ impl Field {
             (Self::Path(field), Value::Text(text)) if !text.is_empty() => {
                 *field(settings) = Some(folder.join(text));
             }
+            (Self::Monitoring(field), Value::Text(text)) => {
+                *field(settings) = text.parse().map_err(|()| refused())?;
+            }
             _ => return Err(refused()),
         }
         Ok(())
@@ -81,7 +86,9 @@ impl Field {
                 let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
                 Some(Value::List(addresses.map(|address| Value::Text(address.to_owned())).collect()))
             }
-            Self::Name(_) | Self::Address(_) | Self::Duration(_) | Self::Path(_) => None,
+            Self::Name(_) | Self::Address(_) | Self::Duration(_) | Self::Path(_) | Self::Monitoring(_) => {
+                None
+            }
         };
         value.unwrap_or_else(|| Value::Text(text.to_owned()))
     }
@@ -97,6 +104,7 @@ impl Field {
             Self::Count(field) => Some(field(settings).to_string()),
             Self::Flag(field) => Some(field(settings).to_string()),
             Self::Path(field) => field(settings).as_ref().map(|path| path.display().to_string()),
+            Self::Monitoring(field) => Some(field(settings).to_string()),
         }
     }
 
@@ -110,6 +118,7 @@ impl Field {
             Self::Size(field) | Self::Count(field) => *field(to) = *field(from),
             Self::Flag(field) => *field(to) = *field(from),
             Self::Path(field) => field(to).clone_from(field(from)),
+            Self::Monitoring(field) => *field(to) = *field(from),
         }
     }
 
@@ -123,6 +132,7 @@ impl Field {
             Self::Count(_) => "a whole number",
             Self::Flag(_) => "true or false",
             Self::Path(_) => "the path of a file, in quotes",
+            Self::Monitoring(_) => "\"off\", \"sampled\" or \"precise\"",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every key of a configuration file, in one table: `CONFIGURATION.md` is held to it.
 
-use super::field::Field::{self, Address, Addresses, Count, Duration, Flag, Name, Path, Size};
+use super::field::Field::{self, Address, Addresses, Count, Duration, Flag, Monitoring, Name, Path, Size};
 use super::plan::Effect::{self, Live, NewConnections, Restart};
 
 /// A key.
@@ -13,10 +13,11 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
-pub(super) const KEYS: [Key; 42] = [
+pub(super) const KEYS: [Key; 43] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
+    key("node.monitoring", Restart, Monitoring(|s| &mut s.monitoring)),
     key("transport.heartbeat", NewConnections, Duration(|s| &mut s.heartbeat)),
     key("transport.silence", NewConnections, Duration(|s| &mut s.silence)),
     key("transport.handshake_timeout", NewConnections, Duration(|s| &mut s.handshake_timeout)),

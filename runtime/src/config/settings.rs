@@ -10,6 +10,7 @@ use super::access::Access;
 use super::keys::{LABELS, ROUTE};
 use super::labels::Labels;
 use super::limits::Limits;
+use super::monitoring::Monitoring;
 use super::routes::Routes;
 use super::services::ServiceEntry;
 
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) cluster: String,
     pub(crate) listen: Option<String>,
     pub(crate) labels: Labels,
+    pub(crate) monitoring: Monitoring,
     pub(crate) heartbeat: Duration,
     pub(crate) silence: Duration,
     pub(crate) handshake_timeout: Duration,
@@ -89,6 +91,7 @@ impl Settings {
             cluster: "default".to_owned(),
             listen: None,
             labels: Labels::default(),
+            monitoring: Monitoring::default(),
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),

@@ -28,6 +28,7 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("node.name", "\"a\"", "a"),
         ("node.cluster", "\"shop\"", "shop"),
         ("node.listen", "\"127.0.0.1:7001\"", "127.0.0.1:7001"),
+        ("node.monitoring", "\"precise\"", "precise"),
         ("transport.heartbeat", "\"250ms\"", "250ms"),
         ("transport.silence", "\"1m 30s\"", "90s"),
         ("transport.handshake_timeout", "\"2s\"", "2s"),

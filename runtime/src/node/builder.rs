@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use crate::cluster::coordinator::Coordinator;
 use crate::cluster::discovery::{AskingNode, Discovery};
 use crate::cluster::membership;
-use crate::config::{Access, ConfigError, Limits, MAX_CLUSTER, Problem, Router, Routes, Secret, Settings};
+use crate::config::{
+    Access, ConfigError, Limits, MAX_CLUSTER, Monitoring, Problem, Router, Routes, Secret, Settings,
+};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::id::{Incarnation, NodeId, check_name};
@@ -278,6 +280,12 @@ impl NodeBuilder {
         self
     }
 
+    /// How much the node measures of its services. Default: [`Monitoring::Sampled`].
+    pub fn monitoring(mut self, monitoring: Monitoring) -> Self {
+        self.settings.monitoring = monitoring;
+        self
+    }
+
     /// How long a call may take that says nothing else. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = timeout;
@@ -375,7 +383,8 @@ impl NodeBuilder {
         let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
-        let host = Arc::new(Host::new(id.clone(), next_incarnation(), settings.call_timeout, events));
+        let host = Host::new(id.clone(), next_incarnation(), settings.call_timeout, events);
+        let host = Arc::new(host.with_monitoring(settings.monitoring));
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publish = publisher(&host);

@@ -65,10 +65,10 @@ pub(crate) async fn call<M: WireMessage>(local: Arc<Local<M>>, call: ByName) -> 
             match time::timeout(now.until(deadline), local.send(envelope)).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return Err(local.core().stopped_error()),
-                None => return Err(local.full()),
+                None => return Err(local.full(method)),
             }
         }
-        Err(Refused::Full(_)) => return Err(local.full()),
+        Err(Refused::Full(_)) => return Err(local.full(method)),
     }
     if call.is_send {
         return Ok(String::new());

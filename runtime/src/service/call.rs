@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::config::Monitoring;
 use crate::error::{CallError, Detail};
 use crate::event::Phase;
 use crate::id::Address;
@@ -20,6 +21,7 @@ use crate::service::context::{self, Inherited};
 use crate::service::deadlines::{Parked, Tick};
 use crate::service::handle::{Handle, Target};
 use crate::service::message::Message;
+use crate::service::monitor::WaitGuard;
 use crate::service::outbound::{self, Attempt, Delivery, Mode, Sent, Waiting};
 use crate::service::reroute::{self, Back, Refusals};
 use crate::service::room::{Entered, WaitingRoom};
@@ -185,6 +187,9 @@ struct Pending<R: Send + 'static, M: Message> {
     /// Set by the first poll.
     deadline: Option<Tick>,
     parked: Option<Parked>,
+    /// Whether a handler makes the call, and shows that it waits once it does.
+    is_nested: bool,
+    waits: Option<WaitGuard>,
 }
 
 /// `Ok(None)` for a send.
@@ -209,8 +214,22 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let Call { handle, message, stub, timeout } = call;
         let (message, state) = (Some(message), State::New);
         let refusals = Refusals::default();
-        let (flight, deadline, parked) = (None, None, None);
-        Self { handle, stub, mode, message, refusals, flight, timeout, state, deadline, parked }
+        let (flight, deadline, parked, waits) = (None, None, None, None);
+        let is_nested = false;
+        Self {
+            handle,
+            stub,
+            mode,
+            message,
+            refusals,
+            flight,
+            timeout,
+            state,
+            deadline,
+            parked,
+            is_nested,
+            waits,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
@@ -266,6 +285,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             return Some(Err(self.expired()));
         }
         self.deadline = Some(deadline);
+        self.is_nested = !inherited.chain.is_empty();
         if self.mode == Mode::Call && inherited.chain.is_empty() {
             // Most calls are done here: to an instance of this node, from outside any handler.
             match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
@@ -365,6 +385,9 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let Some(parked) = &self.parked else {
             self.parked = Some(deadlines.park(deadline, cx.waker()));
+            if self.is_nested {
+                self.show_wait();
+            }
             return Poll::Pending;
         };
         let node_ended = deadlines.is_closed();
@@ -384,9 +407,24 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         self.finish(Err(error))
     }
 
+    /// Shows the handler that makes the call as one that waits, since the call began: that is the time that was noted last.
+    #[inline(never)]
+    fn show_wait(&mut self) {
+        let host = self.handle.host();
+        if host.monitor.mode == Monitoring::Off {
+            return;
+        }
+        let remote = || match &self.state {
+            State::Reply(waiting) => waiting.remote_address(),
+            _ => None,
+        };
+        self.waits = WaitGuard::begin(self.handle.target(), remote, self.stub.method, host.deadlines.seen());
+    }
+
     fn finish(&mut self, result: Outcome<R>) -> Poll<Outcome<R>> {
         self.state = State::Done;
         self.unpark();
+        self.waits = None;
         if let Some(flight) = self.flight.take() {
             let deadlines = &self.handle.host().deadlines;
             match &result {

@@ -106,6 +106,11 @@ impl Chain {
         })
     }
 
+    /// Who waits, the first caller first.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.to_wire().iter().map(ToString::to_string).collect()
+    }
+
     /// Whether nobody waits.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {

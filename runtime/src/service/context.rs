@@ -22,6 +22,7 @@ use crate::service::deadlines::Tick;
 use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
 use crate::service::message::{Meta, Method};
+use crate::service::monitor::metered_child;
 use crate::service::watch::Watching;
 
 thread_local! {
@@ -89,6 +90,12 @@ impl Scope {
         self.method
     }
 
+    /// The handlers that wait for this one.
+    #[inline]
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
     /// `service.method`, for errors.
     pub(crate) fn handler(&self) -> String {
         format!("{}.{}", self.core.interface(), self.method.name())
@@ -123,6 +130,11 @@ pub(crate) fn inherited() -> Inherited {
             chain: scope.chain.with(scope.core.address(), scope.core.interface(), scope.method),
         },
     })
+}
+
+/// Runs `f` with the instance and the method whose handler this thread polls, if it polls one.
+pub(crate) fn with_current<T>(f: impl FnOnce(&Arc<Core>, &'static Method) -> Option<T>) -> Option<T> {
+    CURRENT.with_borrow(|scope| scope.as_ref().and_then(|scope| f(&scope.core, scope.method)))
 }
 
 /// The instance whose handler makes this call, if it is a handler that does.
@@ -200,13 +212,14 @@ impl Context {
     {
         let (core, life) = (Arc::clone(&self.scope.core), self.life);
         let ends = core.life(life);
-        self.scope.core.host().tasks.spawn(async move {
+        let run = async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(panic)) = ends.run_until_cancelled(task).await {
                 // Counted with the life that it ends.
                 core.fail(life, StopReason::Panicked(panic_message(&*panic)));
             }
-        })
+        };
+        self.scope.core.host().tasks.spawn(metered_child(&self.scope.core, run))
     }
 
     /// Stops this instance after the handlers that run now. What is still queued is answered `Stopped`, unless a

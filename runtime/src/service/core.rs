@@ -20,6 +20,7 @@ use crate::service::handle::{Handle, Target};
 use crate::service::host::Host;
 use crate::service::mailbox::{Local, Mailbox};
 use crate::service::message::{Message, Method};
+use crate::service::monitor;
 use crate::service::turns::Turns;
 use crate::service::watched::Watched;
 use crate::service::watchers::Watchers;
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     watchers: Watchers,
     turns: Turns,
     gauge: Gauge,
+    monitored: monitor::Place,
     /// Whether everything about the end is done.
     is_done: AtomicBool,
     /// Told when it is.
@@ -122,6 +124,7 @@ impl Core {
             watchers: Watchers::default(),
             turns: Turns::default(),
             gauge: Gauge::default(),
+            monitored: monitor::Place::new(&host.monitor),
             is_done: AtomicBool::new(false),
             done: Notify::new(),
             local: OnceLock::new(),
@@ -165,10 +168,18 @@ impl Core {
         &self.gauge
     }
 
+    /// Where its figures are.
+    #[inline]
+    pub(super) fn monitored(&self) -> &monitor::Place {
+        &self.monitored
+    }
+
     /// Looks how full the mailbox is.
     pub(crate) fn note_waiting(&self) {
         if let Some(local) = self.local.get().and_then(Weak::upgrade) {
-            self.gauge.note(self, local.waiting());
+            let waiting = local.waiting();
+            self.gauge.note(self, waiting);
+            self.note_most_waiting(waiting);
         }
     }
 
@@ -331,7 +342,7 @@ impl Core {
         state.is_living = false;
         let (life, _failure) = (state.life.take(), state.failure.take());
         drop(state);
-        self.turns.end_all();
+        self.note_cut_off(&self.turns.end_all());
         if let Some(life) = life {
             life.cancel();
         }

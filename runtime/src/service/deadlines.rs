@@ -106,6 +106,12 @@ impl Tick {
         self.0.get()
     }
 
+    /// The time that has this number, which is not 0.
+    #[inline]
+    pub(crate) fn of(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
     /// It as a number: nanoseconds, at least 1.
     #[inline]
     pub(crate) fn nanos(self) -> u64 {
@@ -216,6 +222,11 @@ impl Deadlines {
                 drop(waiting); // outside the lock: dropping a waker may run foreign code
             }
         }
+    }
+
+    /// The latest time that was noted.
+    pub(crate) fn seen(&self) -> Tick {
+        Tick::of(self.seen.load(Ordering::Relaxed)).unwrap_or_else(|| self.now())
     }
 
     /// Notes the time, which somebody has just read.

@@ -99,7 +99,9 @@ impl<M: WireMessage> Deliver for Reachable<M> {
         if !is_reentrant && link.has_flow() {
             let others_wait = self.parked.has(link.peer());
             if others_wait && never_waits {
-                arrival.answer(&self.local).refuse(&self.local.full(), DeadLetterReason::Overloaded);
+                arrival
+                    .answer(&self.local)
+                    .refuse(&self.local.full(arrival.method), DeadLetterReason::Overloaded);
                 return Intake::Done;
             }
             if is_long || others_wait {
@@ -216,7 +218,9 @@ impl<M: WireMessage> Reachable<M> {
         let answer = arrival.answer(&self.local);
         // The answer goes first: what the dropped message answers then comes too late.
         match refused {
-            Refused::Full(_envelope) => answer.refuse(&self.local.full(), DeadLetterReason::Overloaded),
+            Refused::Full(_envelope) => {
+                answer.refuse(&self.local.full(arrival.method), DeadLetterReason::Overloaded)
+            }
             Refused::Closed(_envelope) => self.refuse_stopped(arrival),
         }
     }

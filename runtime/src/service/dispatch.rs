@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
+use crate::service::monitor::Ended;
 use crate::service::reply::Reply;
 use crate::service::tap;
 use crate::service::turns::Place;
@@ -88,6 +89,7 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
             }
             reply.begin();
             begin(scope);
+            note_begin(scope);
         }
         loop {
             let polled = context::enter(this.scope, || {
@@ -97,10 +99,8 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                 Ok(Poll::Ready(value)) => Ok(value),
                 Err(panic) => Err(panic),
                 Ok(Poll::Pending) => {
-                    if let (Place::Current, Some(scope)) = (&this.place, this.scope.as_ref())
-                        && !scope.method().is_exclusive()
-                    {
-                        *this.place = scope.core().turns().set_aside();
+                    if let (Place::Current, Some(scope)) = (&this.place, this.scope.as_ref()) {
+                        *this.place = waits(scope);
                     }
                     let (Some(context), Some(reply)) = (*this.context, &mut this.reply) else {
                         return Poll::Pending;
@@ -113,7 +113,9 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                     continue; // the handler may be waiting for just this
                 }
             };
-            end(this.scope.as_ref(), *this.place, result.is_err());
+            if let Some(scope) = this.scope.as_ref() {
+                ended(scope, *this.place, result.is_ok());
+            }
             return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
         }
     }
@@ -127,9 +129,12 @@ pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handle
     }
     reply.begin();
     begin(&scope);
+    note_begin(&scope);
     let mut scope = Some(scope);
     let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
-    end(scope.as_ref(), Place::Current, result.is_err());
+    if let Some(scope) = &scope {
+        ended(scope, Place::Current, result.is_ok());
+    }
     finish(result, Some(reply), scope.as_ref())
 }
 
@@ -145,15 +150,50 @@ fn begin(scope: &Scope) {
     }
 }
 
-/// Shows the watchdog that a handler has ended.
+/// Counts a message whose handler begins. A call has a deadline.
 #[inline]
-fn end(scope: Option<&Scope>, place: Place, panicked: bool) {
-    if let Some(scope) = scope {
-        let turns = scope.core().turns();
-        if turns.is_traced() {
-            tap::ended(scope.core(), turns.at(place), scope.method(), panicked);
+fn note_begin(scope: &Scope) {
+    scope.core().note_begin(scope.method(), scope.deadline().is_some());
+}
+
+/// A handler that has just begun has to wait: gives where its turn is from now on, and shows who waits for it. No clock is read: since when
+/// it runs is known if it is measured, and else when the watchdog has seen it.
+fn waits(scope: &Scope) -> Place {
+    let (core, chain) = (scope.core(), scope.chain());
+    if scope.method().is_exclusive() {
+        if !chain.is_empty() && core.is_monitored() {
+            core.note_callers(core.turns().current(), chain);
         }
-        turns.end(place);
+        return Place::Waits;
+    }
+    let (since, weight) = core.take_measured().unzip();
+    core.turns().set_aside(since, weight.unwrap_or(0), chain.clone())
+}
+
+/// Shows a handler's end to whoever wants to see it.
+#[inline]
+fn show_end(scope: &Scope, place: Place, is_done: bool) {
+    let turns = scope.core().turns();
+    if turns.is_traced() {
+        tap::ended(scope.core(), turns.at(place), scope.method(), !is_done);
+    }
+}
+
+/// A handler has ended, with a value or by a panic.
+#[inline]
+fn ended(scope: &Scope, place: Place, is_done: bool) {
+    let core = scope.core();
+    show_end(scope, place, is_done);
+    match place {
+        Place::Ahead => {}
+        Place::Current | Place::Waits => {
+            core.turns().end();
+            core.note_end(scope.method(), is_done);
+        }
+        Place::Beside(key) => {
+            let measured = core.turns().end_beside(key);
+            core.note_end_beside(scope.method(), is_done, measured);
+        }
     }
 }
 
@@ -213,6 +253,10 @@ fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
         (Some(reply), Late::Abandoned) => reply.dismiss(),
         (None, _) => {}
     }
+    scope.core().note_ended(
+        Some(scope.method()),
+        if why == Late::Expired { Ended::Expired } else { Ended::Abandoned },
+    );
     host.count_expired(phase);
     host.dead_letter(handler, true, DeadLetterReason::Expired);
 }
@@ -264,6 +308,9 @@ pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output
     let mut scope = Some(scope);
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
-    end(scope.as_ref(), Place::Current, result.is_err());
+    if let Some(scope) = &scope {
+        show_end(scope, Place::Current, result.is_ok());
+        scope.core().turns().end();
+    }
     result.map_err(|panic| panic_message(&*panic))
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::config::Monitoring;
 use crate::event::{Counters, DeadLetter, DeadLetterReason, EndedConnections, Event, Expired, Phase};
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::service::core::Core;
 use crate::service::deadlines::Deadlines;
 use crate::service::deliver::Deliver;
+use crate::service::monitor::Monitor;
 use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
 use crate::time::{self, AtomicDuration, Seldom};
@@ -30,6 +32,7 @@ pub(crate) struct Host {
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) tasks: Tasks,
     pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) monitor: Monitor,
     /// Set when the node begins to shut down.
     pub(crate) shutting_down: AtomicBool,
     /// Guards the instances that run here. Held for a look or a change, never across a wait.
@@ -80,6 +83,7 @@ impl Host {
             incarnation,
             call_timeout: AtomicDuration::new(call_timeout),
             watchdog: Arc::new(Watchdog::new(Arc::clone(&deadlines))),
+            monitor: Monitor::new(Monitoring::default()),
             deadlines,
             tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
@@ -93,6 +97,11 @@ impl Host {
             seeds: AtomicU64::new(0),
             owner: OnceLock::new(),
         }
+    }
+
+    /// Sets how much is measured.
+    pub(crate) fn with_monitoring(self, mode: Monitoring) -> Self {
+        Self { monitor: Monitor::new(mode), ..self }
     }
 
     /// How long a call may take that says nothing else.

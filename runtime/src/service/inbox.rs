@@ -15,12 +15,14 @@ use tokio::time::Sleep;
 
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, Phase};
+use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::mailbox::Local;
 use crate::service::message::{Envelope, Item, Message, Parcel};
+use crate::service::monitor::Ended;
 use crate::service::queue::Exit;
-use crate::service::sojourn::Meter;
+use crate::service::sojourn::{Meter, Waited};
 use crate::time;
 
 /// The most messages that an instance takes out of its mailbox at once.
@@ -136,10 +138,17 @@ impl<M: Message> Inbox<M> {
             // For those that come one by one, and find nobody, nobody reads the clock. Unless calls are refused by what it
             // said: then perhaps there are no others any more.
             let taken = self.taken.len();
+            // Nobody else takes out, so none was ever longer than at such a look.
+            core.note_most_waiting(if taken < usize::from(self.batch) { taken } else { taken + queue.len() });
             let counts = self.meter.is_some() && self.local.sheds();
             if taken > 1 || taken == 1 && (counts || self.batch == 1 && queue.len() > 0) {
                 let meter = self.meter.get_or_insert_default();
-                meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
+                let waited = meter.take(core.gauge(), core.host().deadlines.now(), taken, queue.len());
+                if let Some(Waited { place, time, weight }) = waited
+                    && let Some(Item::Envelope(envelope)) = self.taken.get(place).map(|parcel| &**parcel)
+                {
+                    core.note_waited(envelope.message.method(), time, weight);
+                }
             } else if let Some(meter) = &mut self.meter {
                 meter.pause();
             }
@@ -165,12 +174,12 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn refuse_queued(&mut self) {
         let mut letters = DeadLetters::default();
         for item in self.taken.drain(..).rev() {
-            letters.bury(*item);
+            letters.bury(*item, self.local.core());
         }
         // No more than there are now: whoever waits for room goes on filling it.
         for _ in 0..self.queue.as_ref().map_or(0, Exit::len) {
             let Some(parcel) = self.queue.as_mut().and_then(Exit::pop) else { break };
-            letters.bury(*parcel);
+            letters.bury(*parcel, self.local.core());
         }
         letters.publish::<M>(self.local.host());
     }
@@ -180,7 +189,7 @@ impl<M: Message> Inbox<M> {
         self.meter = None; // how long a message waits between two lives says nothing of the next
         let mut letters = DeadLetters::default();
         while let Some(parcel) = self.local.pop_reentrant() {
-            letters.bury(*parcel);
+            letters.bury(*parcel, self.local.core());
         }
         letters.publish::<M>(self.local.host());
     }
@@ -190,13 +199,13 @@ impl<M: Message> Inbox<M> {
         if let Some(mut stragglers) = self.drain() {
             // Senders that have their place in the queue, and are about to put their message there: each does so when it
             // is next polled, which nobody here can wait for.
-            let host = Arc::clone(self.local.host());
+            let core = Arc::clone(self.local.core());
             self.local.host().tasks.spawn(async move {
                 let mut letters = DeadLetters::default();
                 while let Some(item) = stragglers.recv().await {
-                    letters.bury(*item);
+                    letters.bury(*item, &core);
                 }
-                letters.publish::<M>(&host);
+                letters.publish::<M>(core.host());
             });
         }
     }
@@ -212,12 +221,12 @@ impl<M: Message> Inbox<M> {
         queue.close();
         let mut letters = DeadLetters::default();
         for item in std::mem::take(&mut self.taken).into_iter().rev() {
-            letters.bury(*item);
+            letters.bury(*item, self.local.core());
         }
         for parcel in self.local.end_aside() {
-            letters.bury(*parcel); // the end is noted: no more come
+            letters.bury(*parcel, self.local.core()); // the end is noted: no more come
         }
-        let stragglers = queue.empty(|parcel| letters.bury(*parcel));
+        let stragglers = queue.empty(|parcel| letters.bury(*parcel, self.local.core()));
         letters.publish::<M>(self.local.host());
         stragglers
     }
@@ -250,6 +259,8 @@ fn refuse_late<M: Message>(local: &Local<M>, taken: &mut Vec<Parcel<M>>, now: Ti
         let has_passed = item.deadline().is_some_and(|deadline| deadline <= now);
         let Item::Envelope(Envelope { message, .. }) = *item else { continue };
         let handler = format!("{}.{}", M::INTERFACE, message.method().name());
+        let ended = if has_passed { Ended::Expired } else { Ended::Overloaded };
+        local.core().note_ended(Some(message.method()), ended);
         let reason = if has_passed {
             let detail = format!("`{handler}` waited in its mailbox past its deadline");
             message.fail(CallError::Expired(detail.into()));
@@ -275,8 +286,9 @@ struct DeadLetters {
 
 impl DeadLetters {
     /// Answers a message `Stopped`.
-    fn bury<M: Message>(&mut self, item: Item<M>) {
+    fn bury<M: Message>(&mut self, item: Item<M>, core: &Core) {
         if let Item::Envelope(envelope) = item {
+            core.note_ended(Some(envelope.message.method()), Ended::Stopped);
             let is_call = envelope.meta.deadline.is_some();
             *self.counts.entry((envelope.message.method().name(), is_call)).or_default() += 1;
             // The arguments are the user's, and their `Drop` may panic: the end of the instance goes on.

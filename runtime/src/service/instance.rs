@@ -28,6 +28,7 @@ use crate::service::inbox::Inbox;
 use crate::service::life::{Ended, NextLife};
 use crate::service::mailbox::Local;
 use crate::service::message::{Message, Meta};
+use crate::service::monitor::metered;
 use crate::service::queue::queue;
 use crate::service::serve::serve;
 use crate::service::turns::{ON_START, ON_STOP};
@@ -41,15 +42,15 @@ pub(crate) type Factory<S> = Arc<Mutex<dyn FnMut() -> S + Send>>;
 /// Starts an instance that nobody supervises: it has one life.
 pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) -> Arc<Local<S::Message>> {
     let (local, inbox) = settle::<S>(host, host.next_address(), name, false, None, false);
-    host.tasks.spawn(live(End::new(inbox, Some(service))));
+    host.tasks.spawn(metered(local.core(), live(End::new(inbox, Some(service)))));
     local
 }
 
 /// Starts the node's own instance, which peers reach without that it has a name. It must not run.
 pub(crate) fn start_own<S: Service>(host: &Arc<Host>, service: S, reach: Reach<S::Message>) {
     let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
-    let (_, inbox) = settle::<S>(host, host.own_address(), name.into(), false, Some(reach), false);
-    host.tasks.spawn(live(End::new(inbox, Some(service))));
+    let (local, inbox) = settle::<S>(host, host.own_address(), name.into(), false, Some(reach), false);
+    host.tasks.spawn(metered(local.core(), live(End::new(inbox, Some(service)))));
 }
 
 /// Starts a supervised instance: after each life it waits for the word that begins the next.
@@ -61,7 +62,7 @@ pub(crate) fn start_supervised<S: Service>(
     first: NextLife,
 ) -> Arc<Local<S::Message>> {
     let (local, inbox) = settle::<S>(host, host.next_address(), name, true, reach, reach.is_some());
-    host.tasks.spawn(live_again_and_again(factory, End::new(inbox, None), first));
+    host.tasks.spawn(metered(local.core(), live_again_and_again(factory, End::new(inbox, None), first)));
     local
 }
 
@@ -313,6 +314,7 @@ impl<S: Service> Drop for End<S> {
         self.inbox.close_abruptly();
         let core = Arc::clone(self.inbox.local().core());
         core.end_life();
+        core.note_gone();
         core.register(None); // a waker keeps the task's memory
         core.host().remove_resident(core.address().instance);
         self.tell();

@@ -16,6 +16,7 @@ use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::host::Host;
 use crate::service::message::{Envelope, Item, Message, Method, Parcel};
+use crate::service::monitor::Ended;
 use crate::service::queue::{self, Entrance};
 use crate::service::ring::{NotTaken, Ring};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,13 +117,15 @@ impl<M: Message> Local<M> {
             return None;
         }
         self.host().count_shed();
+        self.core.note_ended(Some(method), Ended::Overloaded);
         let (handler, address) = (format!("{}.{}", M::INTERFACE, method.name()), self.address());
         let detail = format!("`{handler}` at {address} is expected to wait {expected:?}, {left:?} left");
         Some(CallError::Overloaded(detail.into()))
     }
 
     /// The error for who finds no room.
-    pub(crate) fn full(&self) -> CallError {
+    pub(crate) fn full(&self, method: &Method) -> CallError {
+        self.core.note_ended(Some(method), Ended::Overloaded);
         let (address, capacity) = (self.address(), self.capacity());
         let calls =
             if self.core.settings().overflow == Overflow::DropOldest { ", all of them calls" } else { "" };
@@ -159,6 +162,7 @@ impl<M: Message> Local<M> {
         match refused {
             NotTaken::Full(item) => {
                 self.core.gauge().note(&self.core, self.capacity());
+                self.core.note_most_waiting(self.capacity());
                 Refused::Full(sent_back(item))
             }
             NotTaken::Closed(item) => Refused::Closed(sent_back(item)),

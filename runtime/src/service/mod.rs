@@ -17,6 +17,7 @@
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
 //! | `tap` | shows messages to whoever wants to see them |
 //! | `turns`, `watchdog` | who sees that a handler runs too long |
+//! | `monitor` | what is counted and measured of instances and methods |
 //! | `host`, `tasks` | what a node lends to its instances |
 //! | `models` | the races at the ends of instances, for loom |
 
@@ -42,6 +43,7 @@ pub(crate) mod message;
 #[cfg(test)]
 #[cfg(skyhold_loom)]
 mod models;
+pub(crate) mod monitor;
 pub(crate) mod outbound;
 mod parking;
 pub(crate) mod payload;

@@ -267,7 +267,7 @@ where
             Tried::Settled(Attempt::Failed(CallError::Overloaded(detail.into())))
         }
         Err(Refused::Full(envelope)) if !local.waits_for_room() => {
-            Tried::back(envelope.message, local.address(), local.full())
+            Tried::back(envelope.message, local.address(), local.full(method))
         }
         // A send by one of the instance's own handlers: it would wait for room that it may itself be keeping.
         Err(Refused::Full(_)) if circle != Circle::None => {

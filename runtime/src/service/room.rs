@@ -12,7 +12,7 @@ use crate::id::Address;
 use crate::port::{Link, Place};
 use crate::service::handle::Remote;
 use crate::service::mailbox::Local;
-use crate::service::message::{Envelope, Message};
+use crate::service::message::{Envelope, Message, Method};
 use crate::service::outbound::{Delivery, NotHandedOver, Sent, Waiting};
 use crate::service::reroute::{self, Back};
 
@@ -37,7 +37,8 @@ pub(crate) struct WaitingRoom<R, M> {
 }
 
 enum Full<M> {
-    Mailbox(Arc<Local<M>>),
+    /// Of this instance, to a message of this method.
+    Mailbox(Arc<Local<M>>, &'static Method),
     /// The way to this instance.
     Way(Blocked, Address),
 }
@@ -84,7 +85,7 @@ fn place_for<M>(blocked: &Blocked, remote: &Remote<M>) -> Option<Place> {
 
 impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
     pub(crate) fn local(local: Arc<Local<M>>, envelope: Envelope<M>, waiting: Option<Waiting<R>>) -> Self {
-        let full = Full::Mailbox(Arc::clone(&local));
+        let full = Full::Mailbox(Arc::clone(&local), envelope.message.method());
         let entry = Box::pin(async move {
             match local.send(envelope).await {
                 Ok(()) => Entered::Done(Sent { waiting, message: None }),
@@ -139,7 +140,7 @@ impl<R: Send + 'static, M: Message> WaitingRoom<R, M> {
     /// The error for who cannot, or can no longer, wait.
     pub(crate) fn overloaded(&self) -> CallError {
         match &self.full {
-            Full::Mailbox(local) => local.full(),
+            Full::Mailbox(local, method) => local.full(method),
             Full::Way(blocked, instance) => blocked.error(instance),
         }
     }

@@ -22,26 +22,41 @@ pub(crate) struct Meter {
     latest: Option<(Tick, usize)>,
     /// How many messages were taken out.
     taken: u64,
-    /// Which one is marked, and since when.
-    mark: Option<(u64, Tick)>,
+    /// Which one is marked, and since when, and how many were taken out by then.
+    mark: Option<(u64, Tick, u64)>,
+}
+
+/// How long a marked message waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waited {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    pub(crate) time: Duration,
+    /// How many it stands for: those that were taken out since the mark was made.
+    pub(crate) weight: u64,
 }
 
 impl Meter {
-    /// A batch was taken out, and `left` messages are behind it.
+    /// A batch was taken out, and `left` messages are behind it. Gives how long a marked message in it waited.
     #[inline(never)]
-    pub(crate) fn take(&mut self, gauge: &Gauge, now: Tick, batch: usize, left: usize) {
+    pub(crate) fn take(&mut self, gauge: &Gauge, now: Tick, batch: usize, left: usize) -> Option<Waited> {
         if let Some((then, size)) = self.latest.replace((now, batch)) {
             gauge.note_pace(then.until(now) / u32::try_from(size.max(1)).unwrap_or(u32::MAX));
         }
+        let before = self.taken;
         self.taken += batch as u64;
-        match self.mark {
-            Some((marked, _)) if self.taken < marked => {}
-            Some((_, since)) => {
-                gauge.note_sojourn(since.until(now));
-                self.mark = Some((self.taken + left as u64, now));
+        let waited = match self.mark {
+            Some((marked, ..)) if self.taken < marked => return None,
+            Some((marked, since, taken)) => {
+                let time = since.until(now);
+                gauge.note_sojourn(time);
+                let place = usize::try_from(marked.saturating_sub(before + 1)).unwrap_or(usize::MAX);
+                Some(Waited { place, time, weight: self.taken - taken })
             }
-            None => self.mark = Some((self.taken + left as u64, now)),
-        }
+            None => None,
+        };
+        self.mark = Some((self.taken + left as u64, now, self.taken));
+        waited
     }
 
     /// Nobody waits: what came last found nobody before it.
@@ -83,11 +98,12 @@ mod tests {
         let start = Deadlines::new().now();
         // Sixteen wait, four at a time are taken out every 40 ms: the last one is taken out after 120 ms.
         for (ms, left) in [(0, 12), (40, 8), (80, 4)] {
-            meter.take(&gauge, start.after(ms * MS), 4, left);
+            assert_eq!(meter.take(&gauge, start.after(ms * MS), 4, left), None);
             assert_eq!(gauge.sojourn(), Duration::ZERO);
         }
         assert_eq!(gauge.expected(5), 50 * MS, "each takes 10 ms");
-        meter.take(&gauge, start.after(120 * MS), 4, 0);
+        let waited = meter.take(&gauge, start.after(120 * MS), 4, 0);
+        assert_eq!(waited, Some(Waited { place: 3, time: 120 * MS, weight: 12 }));
         assert_eq!(gauge.sojourn(), 120 * MS);
     }
 

@@ -158,7 +158,7 @@ pub(crate) fn ended(core: &Core, turn: Turn, method: &Method, panicked: bool) {
 impl State {
     fn publish(&mut self, core: &Core, turn: Turn, method: &Method, event: TraceEvent) {
         let (instance, method) = (core.address().clone(), method.name().to_owned());
-        let item = TraceItem { instance, turn: turn.number(), method, event };
+        let item = TraceItem { instance, turn: turn.run(), method, event };
         // Who does not read any more is gone.
         self.readers.retain(|reader| reader.send(item.clone()).is_ok());
         if self.readers.is_empty() {

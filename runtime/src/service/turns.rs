@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use slab::Slab;
 
+use crate::service::chain::Chain;
 use crate::service::deadlines::Tick;
 use crate::service::message::{Method, Receiver};
 use crate::service::tap::Tap;
@@ -25,7 +26,7 @@ pub(crate) struct Turns {
     traced: AtomicBool,
     tap: OnceLock<Box<Tap>>,
     /// The `&self` handlers that wait. Most instances never have one.
-    beside: OnceLock<Box<Mutex<Slab<Run>>>>,
+    beside: OnceLock<Box<Mutex<Slab<Beside>>>>,
 }
 
 /// One run of a handler: the number of the turn in its upper half, the number of the method in the lower one.
@@ -43,12 +44,24 @@ pub(crate) struct Run {
     pub(crate) told_stuck: bool,
 }
 
+/// A `&self` handler that waits.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) run: Run,
+    /// For how many it stands, if it is measured.
+    weight: u16,
+    /// The handlers that wait for it.
+    pub(crate) callers: Chain,
+}
+
 /// Where a handler's turn is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
     /// It has not begun.
     Ahead,
     Current,
+    /// There too, and its handler has waited.
+    Waits,
     /// Under this key.
     Beside(u32),
 }
@@ -61,9 +74,19 @@ impl Turn {
         u32::try_from(self.0 & METHOD).unwrap_or(0)
     }
 
-    /// Its number, which begins again after four thousand million.
-    pub(crate) fn number(self) -> u32 {
+    /// Which run it is: a number that begins again after four thousand million.
+    pub(crate) fn run(self) -> u32 {
         u32::try_from(self.0 >> 32).unwrap_or(0)
+    }
+
+    /// Of a number that has the method's in its lower half.
+    pub(crate) fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// It as a number.
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 
     pub(crate) fn is_running(self) -> bool {
@@ -103,9 +126,9 @@ impl Turns {
     pub(crate) fn at(&self, place: Place) -> Turn {
         match place {
             Place::Beside(key) => {
-                self.lock_beside().get(key as usize).map_or(Turn::default(), |run| run.turn)
+                self.lock_beside().get(key as usize).map_or(Turn::default(), |beside| beside.run.turn)
             }
-            Place::Ahead | Place::Current => self.current(),
+            Place::Ahead | Place::Current | Place::Waits => self.current(),
         }
     }
 }
@@ -120,31 +143,41 @@ impl Turns {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// The handler that began last waits, and others may begin beside it.
-    pub(crate) fn set_aside(&self) -> Place {
-        let run = Run::new(self.current(), None);
-        let key = self.lock_beside().insert(run);
+    /// The handler that began last waits, and others may begin beside it. It runs `since`, if that is known; if it is measured it stands for
+    /// so many.
+    pub(crate) fn set_aside(&self, since: Option<Tick>, weight: u16, callers: Chain) -> Place {
+        let run = Run::new(self.current(), since);
+        let key = self.lock_beside().insert(Beside { run, weight, callers });
         self.rest();
         // More than four thousand million handlers do not run.
         Place::Beside(u32::try_from(key).unwrap_or(u32::MAX))
     }
 
-    /// A handler has ended.
+    /// The handler that runs alone or is in its first poll has ended.
     #[inline]
-    pub(crate) fn end(&self, place: Place) {
-        match place {
-            Place::Ahead => {}
-            Place::Current => self.rest(),
-            Place::Beside(key) => drop(self.lock_beside().try_remove(key as usize)),
-        }
+    pub(crate) fn end(&self) {
+        self.rest();
     }
 
-    /// Every handler has ended, or was dropped.
-    pub(crate) fn end_all(&self) {
+    /// A handler has ended that waited. If it was measured, then since when it ran, and for how many it stands.
+    pub(crate) fn end_beside(&self, key: u32) -> Option<(Tick, u16)> {
+        let ended = self.lock_beside().try_remove(key as usize)?;
+        let measured = ended.run.since.zip(Some(ended.weight));
+        measured.filter(|(_, weight)| *weight != 0)
+    }
+
+    /// Every handler has ended, or was dropped. Gives those that had not ended.
+    pub(crate) fn end_all(&self) -> Vec<Turn> {
+        let mut cut_off = Vec::new();
+        let current = self.current();
+        if current.is_running() {
+            cut_off.push(current);
+        }
         self.rest();
         if self.beside.get().is_some() {
-            self.lock_beside().clear();
+            cut_off.extend(self.lock_beside().drain().map(|beside| beside.run.turn));
         }
+        cut_off
     }
 
     #[inline]
@@ -170,15 +203,20 @@ impl Turns {
 
     /// Looks at the handlers that wait beside; says whether there are any.
     pub(crate) fn look_beside(&self, mut look: impl FnMut(&mut Run)) -> bool {
+        self.look_at_all_beside(|beside| look(&mut beside.run))
+    }
+
+    /// As [`Turns::look_beside`], at what else is known of them.
+    pub(crate) fn look_at_all_beside(&self, look: impl FnMut(&mut Beside)) -> bool {
         if self.beside.get().is_none() {
             return false;
         }
         let mut beside = self.lock_beside();
-        beside.iter_mut().for_each(|(_, run)| look(run));
+        beside.iter_mut().map(|(_, beside)| beside).for_each(look);
         !beside.is_empty()
     }
 
-    fn lock_beside(&self) -> MutexGuard<'_, Slab<Run>> {
+    fn lock_beside(&self) -> MutexGuard<'_, Slab<Beside>> {
         self.beside.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,7 +255,7 @@ mod tests {
             let now = turns.current();
             assert!(now.is_running() && now != before);
             assert_eq!(now.method(), ONE.id().name);
-            turns.end(Place::Current);
+            turns.end();
             assert!(!turns.current().is_running());
             before = now;
         }
@@ -228,15 +266,15 @@ mod tests {
         let turns = Turns::default();
         turns.begin(&ONE);
         let first = turns.current();
-        let place = turns.set_aside();
+        let Place::Beside(key) = turns.set_aside(None, 0, Chain::default()) else { panic!("it waits") };
         assert!(!turns.current().is_running());
         turns.begin(&ON_DOWN);
         assert_eq!(waiting(&turns), [first]);
-        turns.end(place);
+        assert_eq!(turns.end_beside(key), None);
         assert_eq!(waiting(&turns), []);
         assert!(turns.current().is_running());
-        turns.set_aside();
-        turns.end_all();
+        turns.set_aside(None, 0, Chain::default());
+        assert_eq!(turns.end_all().len(), 1);
         assert_eq!(waiting(&turns), []);
         assert!(!turns.current().is_running());
     }

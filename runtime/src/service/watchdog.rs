@@ -143,6 +143,13 @@ impl Entry {
         if current != before.turn {
             self.run = Run::new(current, Some(now));
         }
+        if current.is_running() {
+            // Who waits knows since when it runs; of who does not, this is the first that is seen.
+            core.note_seen(current, now);
+            if !self.run.told_slow && !self.run.told_stuck {
+                self.run.since = core.since(current).or(self.run.since);
+            }
+        }
         let mut pause = period_of(core.settings());
         // Published after the locks are gone: who reads events may take its time.
         let mut events = Vec::new();

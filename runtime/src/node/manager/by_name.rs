@@ -33,13 +33,13 @@ pub struct InterfaceReport {
     /// The types for which a generic service's parameters stand, in order.
     pub type_arguments: Vec<String>,
     /// The methods, in their order.
-    pub methods: Vec<MethodReport>,
+    pub methods: Vec<InterfaceMethod>,
 }
 
 /// A method of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct MethodReport {
+pub struct InterfaceMethod {
     /// Its name.
     pub name: String,
     /// Its documentation.
@@ -54,7 +54,7 @@ pub struct MethodReport {
     pub has_stream: bool,
 }
 
-impl MethodReport {
+impl InterfaceMethod {
     fn of(method: &Method) -> Self {
         let lines = method.docs().iter().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
         let arguments = method.arguments().iter().map(|(name, ty)| ((*name).to_owned(), (*ty).to_owned()));
@@ -85,7 +85,7 @@ pub(super) fn describe(node: &Node, caller: &NodeId, place: &Resident) -> Result
         node: node.id().clone(),
         interface: core.interface().to_owned(),
         type_arguments: deliver.map(|deliver| deliver.type_arguments()).unwrap_or_default(),
-        methods: core.methods().iter().map(MethodReport::of).collect(),
+        methods: core.methods().iter().map(InterfaceMethod::of).collect(),
     })
 }
 

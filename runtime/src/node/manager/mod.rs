@@ -4,6 +4,8 @@
 //! everybody; it never waits for a service that it is asked about.
 
 mod by_name;
+mod figures;
+mod process;
 mod report;
 mod seen;
 mod traffic;
@@ -38,9 +40,11 @@ use crate::time;
 
 use by_name::Place;
 
-pub use by_name::{InterfaceReport, MethodReport};
+pub use by_name::{InterfaceMethod, InterfaceReport};
+pub use figures::{Figures, HandlerReport, Latency, MethodReport, Outcomes, ServiceReport, WaitReport};
+pub use process::ProcessReport;
 pub use report::{InstanceReport, ManageError, NodeReport, Prepared};
-pub use seen::{EventReport, ServiceInstance, ServiceReport, TreeReport};
+pub use seen::{EventReport, KnownService, ServiceInstance, TreeReport};
 pub use traffic::{ConnectionReport, QueueReport};
 
 /// Looks at a node and steers it. Got by [`Node::manager`] for the node itself, by [`ManagerHandle::on`] for another one.
@@ -73,7 +77,7 @@ impl Manager {
     }
 
     /// The named services of the whole cluster, as the node knows them, by name.
-    pub fn services(&self, context: &Context) -> Vec<ServiceReport> {
+    pub fn services(&self, context: &Context) -> Vec<KnownService> {
         seen::services(context.node().inner())
     }
 
@@ -96,6 +100,12 @@ impl Manager {
     /// The routing rules that are in force on the node, in order, as they are written in its log.
     pub fn routes(&self, context: &Context) -> Vec<String> {
         context.node().inner().in_force.routing.rules()
+    }
+
+    /// A service of the node, by its name, with its methods: what its instances have done and do. `None` if there is none, and never was. Instances without a
+    /// name are found by the name of their type.
+    pub fn stats(&self, context: &Context, service: String) -> Option<ServiceReport> {
+        ServiceReport::of(&context.node().inner().host, &service)
     }
 
     /// Every connection of the node, by peer. Each peer is asked for an answer first, which may take a second.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CallError, StartError};
 use crate::id::{Address, Incarnation, NodeId};
+use crate::node::manager::figures::{Figures, HandlerReport, WaitReport};
+use crate::node::manager::process::ProcessReport;
 use crate::node::node::Inner;
 use crate::node::reload::{Chain, Reload, ReloadError};
 use crate::service::core::Core;
@@ -33,6 +35,8 @@ pub struct NodeReport {
     pub services: Vec<String>,
     /// Whether it is shutting down.
     pub is_shutting_down: bool,
+    /// The process in which it runs.
+    pub process: ProcessReport,
 }
 
 impl NodeReport {
@@ -50,6 +54,7 @@ impl NodeReport {
             peers,
             services,
             is_shutting_down: inner.host.is_shutting_down(),
+            process: ProcessReport::now(),
         }
     }
 }
@@ -74,6 +79,13 @@ pub struct InstanceReport {
     pub restarts: u32,
     /// The method whose handler runs alone or was begun last, if one runs.
     pub running: Option<String>,
+    /// What runs in it now, the oldest first: its handlers that wait too, and hooks.
+    pub handlers: Vec<HandlerReport>,
+    /// Whom its handlers wait for, the longest wait first. Each leads to another instance, whose report says the same: so a chain of calls can be
+    /// followed over nodes to the one that keeps it up.
+    pub waits: Vec<WaitReport>,
+    /// What was counted and measured of it, through all its lives; `None` if nothing is: see [`Monitoring`](crate::Monitoring).
+    pub figures: Option<Figures>,
 }
 
 impl InstanceReport {
@@ -94,6 +106,9 @@ impl InstanceReport {
             sojourn: core.gauge().sojourn(),
             restarts: core.life_number(),
             running: turn.is_running().then(|| name_of(core.methods(), turn).to_owned()),
+            handlers: HandlerReport::all(core),
+            waits: WaitReport::all(core),
+            figures: Figures::of(core),
         }
     }
 }

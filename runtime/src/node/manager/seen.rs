@@ -23,7 +23,7 @@ use crate::time;
 /// A named service as a node knows it: its instances in the whole cluster. Got from [`ManagerHandle::services`](crate::ManagerHandle::services).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct ServiceReport {
+pub struct KnownService {
     /// Its name.
     pub name: String,
     /// The name of its interface.
@@ -91,7 +91,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const DEEPEST: usize = 32;
 
 /// The named services that the node knows.
-pub(super) fn services(inner: &Inner) -> Vec<ServiceReport> {
+pub(super) fn services(inner: &Inner) -> Vec<KnownService> {
     let names = inner.names.current();
     let mut services = BTreeMap::new();
     for (name, candidates) in names.all() {
@@ -101,7 +101,7 @@ pub(super) fn services(inner: &Inner) -> Vec<ServiceReport> {
             labels: (*known.labels).clone(),
             is_away: known.is_away,
         });
-        let service = ServiceReport {
+        let service = KnownService {
             name: name.to_string(),
             interface: first.interface.to_string(),
             is_unique: first.is_unique,
