@@ -25,6 +25,7 @@ use crate::net::peers::{Peers, Publish};
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
+use crate::node::central::{self, Central};
 use crate::node::configured::{Configured, Source};
 use crate::node::discovering::Discovering;
 use crate::node::follow;
@@ -47,7 +48,7 @@ const NEWS: usize = 1024;
 /// A node's settings. Made by `Node::builder`, or from a file by [`NodeBuilder::from_config`].
 #[must_use = "a node starts with `.start().await`"]
 pub struct NodeBuilder {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Those that code gives. They stay when a file's change.
     seeds: Vec<String>,
     providers: Vec<Arc<dyn Discovery>>,
@@ -369,15 +370,10 @@ impl NodeBuilder {
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Arc::new(Host::new(id.clone(), next_incarnation(), settings.call_timeout, events));
+        let central = Central::open(&host, &settings.cluster, &settings.central).await?;
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
-        let publisher = Arc::clone(&host);
-        let publish: Publish = Arc::new(move |event: Event| {
-            if let Event::NameLost { name, .. } = &event {
-                unique::give_up(&publisher, name);
-            }
-            publisher.publish(event);
-        });
+        let publish = publisher(Arc::clone(&host));
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: settings.cluster.clone(),
@@ -428,6 +424,7 @@ impl NodeBuilder {
             in_force,
             labels,
             self.kinds,
+            central,
             ends,
             address,
             configured,
@@ -435,6 +432,7 @@ impl NodeBuilder {
         if self.follows_file {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
+        central::start(&inner);
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
         for task in 0..2 {
@@ -477,6 +475,16 @@ impl NodeBuilder {
         }
         Ok(())
     }
+}
+
+/// Tells of what the cluster's tasks have seen.
+fn publisher(host: Arc<Host>) -> Publish {
+    Arc::new(move |event: Event| {
+        if let Event::NameLost { name, .. } = &event {
+            unique::give_up(&host, name);
+        }
+        host.publish(event);
+    })
 }
 
 fn cannot_listen(address: &str, source: std::io::Error) -> StartError {

@@ -22,6 +22,7 @@ use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
+use crate::node::central::Central;
 use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     /// Those of the node, which its services have too.
     pub(crate) labels: Labels,
     pub(crate) kinds: Kinds,
+    pub(crate) central: Arc<Central>,
     pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
@@ -369,6 +371,7 @@ impl Inner {
         in_force: InForce,
         labels: Labels,
         kinds: Kinds,
+        central: Arc<Central>,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -385,6 +388,7 @@ impl Inner {
             in_force,
             labels,
             kinds,
+            central,
             pools: Arc::default(),
             ends,
             address,
