@@ -185,6 +185,14 @@ pub enum StartError {
     /// The configuration file cannot be used.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// The node holds the central configuration, and its file cannot be used: it is damaged, or cannot be read. It was not touched.
+    #[error("{}: the central configuration {problem}", file.display())]
+    CentralConfig {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The listening address could not be bound. No node was started.
     #[error("cannot listen on {address}")]
     Listen {

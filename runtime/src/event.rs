@@ -98,6 +98,28 @@ pub enum Event {
         /// How many nodes are expected.
         expected: usize,
     },
+    /// A setting of the central configuration has a value that somebody who watches it on this node cannot use, and who was not asked before: it
+    /// keeps its last good one. See [`CentralConfig`](crate::CentralConfig).
+    ConfigRefused {
+        /// The key.
+        key: String,
+        /// The version of the value that cannot be used.
+        version: u64,
+        /// Where in the value; `None` for the value as a whole.
+        field: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// The holder of the central configuration has an older one than this node remembers, and what it says is in force: was its file put
+    /// back, or lost?
+    ConfigWentBack {
+        /// The holder.
+        holder: NodeId,
+        /// The version that this node remembers.
+        from: u64,
+        /// The version that the holder has.
+        to: u64,
+    },
     /// A connection was refused in the handshake, by this node or by the other side.
     PeerRefused {
         /// The other side's address.

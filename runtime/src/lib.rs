@@ -101,6 +101,9 @@ pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};
 pub use node::builder::NodeBuilder;
+pub use node::central::{
+    CentralConfig, CentralError, Setting, SettingVersion, Version, Versioned, WatchSetting,
+};
 pub use node::cluster::{Cluster, MembersWatch};
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;

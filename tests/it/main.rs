@@ -5,6 +5,7 @@
 mod balancing;
 mod calls;
 mod cancellation;
+mod central;
 mod clients;
 mod compatible;
 mod concurrency;

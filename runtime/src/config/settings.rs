@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::Access;
+use super::central::Central;
 use super::keys::{LABELS, ROUTE};
 use super::labels::Labels;
 use super::limits::Limits;
@@ -45,6 +46,7 @@ pub(crate) struct Settings {
     /// How many nodes the cluster is said to have; 0 if nobody has said it.
     pub(crate) expected_nodes: usize,
     pub(crate) discovery: Discovery,
+    pub(crate) central: Central,
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
@@ -107,6 +109,7 @@ impl Settings {
             nodes: BTreeMap::new(),
             expected_nodes: 0,
             discovery: Discovery::default(),
+            central: Central::default(),
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -158,6 +161,9 @@ impl Settings {
         if let Err(error) = self.routes.check() {
             return problem("routes", ROUTE, error.to_string());
         }
+        if let Some(unusable) = self.central.problem(&self.name, self.max_message) {
+            return Some(unusable);
+        }
         let (limit, text) = self.limits.problem(self.max_message)?;
         problem(limit, limit, text)
     }
@@ -183,6 +189,7 @@ impl Settings {
             Discovery { etcd_prefix, .. } if *etcd_prefix != Discovery::default().etcd_prefix => {
                 problem("topology.etcd_prefix")
             }
+            Discovery { .. } if !self.central.etcd.is_empty() => problem("config.etcd"),
             Discovery { .. } => None,
         }
     }

@@ -28,6 +28,7 @@ use crate::net::peers::{Peers, Publish};
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
+use crate::node::central::{self, Central};
 use crate::node::configured::{Configured, Source};
 use crate::node::discovering::Discovering;
 use crate::node::follow;
@@ -50,7 +51,7 @@ const NEWS: usize = 1024;
 /// A node's settings. Made by `Node::builder`, or from a file by [`NodeBuilder::from_config`].
 #[must_use = "a node starts with `.start().await`"]
 pub struct NodeBuilder {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Those that code gives. They stay when a file's change.
     seeds: Vec<String>,
     providers: Vec<Arc<dyn Discovery>>,
@@ -385,6 +386,7 @@ impl NodeBuilder {
         let events = settings.limits.events;
         let host = Host::new(id.clone(), next_incarnation(), settings.call_timeout, events);
         let host = Arc::new(host.with_monitoring(settings.monitoring));
+        let central = Central::open(&host, &settings.cluster, &settings.central).await?;
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
         let publish = publisher(&host);
@@ -445,6 +447,7 @@ impl NodeBuilder {
             labels,
             self.kinds,
             self.is_client,
+            central,
             ends,
             address,
             configured,
@@ -452,6 +455,7 @@ impl NodeBuilder {
         if self.follows_file {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
+        central::start(&inner);
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
         for task in 0..2 {

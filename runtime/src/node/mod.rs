@@ -1,6 +1,7 @@
 //! The node: what users build, and where services, sockets and the cluster meet.
 
 pub(crate) mod builder;
+pub(crate) mod central;
 mod certificates;
 pub(crate) mod cluster;
 mod configured;

@@ -22,6 +22,7 @@ use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
+use crate::node::central::Central;
 use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) labels: Labels,
     pub(crate) kinds: Kinds,
     pub(crate) is_client: bool,
+    pub(crate) central: Arc<Central>,
     pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
     pub(crate) address: Option<SocketAddr>,
@@ -376,6 +378,7 @@ impl Inner {
         labels: Labels,
         kinds: Kinds,
         is_client: bool,
+        central: Arc<Central>,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -393,6 +396,7 @@ impl Inner {
             labels,
             kinds,
             is_client,
+            central,
             pools: Arc::default(),
             ends,
             address,

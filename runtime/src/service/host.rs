@@ -240,6 +240,12 @@ impl Host {
             Event::NameLost { name, owner } => {
                 tracing::error!(node = %self.node, name, %owner, "another node has the name, and its service here is stopped");
             }
+            Event::ConfigRefused { key, version, field, reason } => {
+                tracing::error!(node = %self.node, key, version, field, reason, "a central setting cannot be used, and the last good value counts on");
+            }
+            Event::ConfigWentBack { holder, from, to } => {
+                tracing::error!(node = %self.node, %holder, from, to, "the central configuration has gone back");
+            }
             Event::QuorumReached { alive, expected } => {
                 tracing::info!(here = %self.node, alive, expected, "quorum reached");
             }

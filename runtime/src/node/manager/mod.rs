@@ -21,6 +21,7 @@ use crate::config::{Asked, Labels, ServiceEntry};
 use crate::error::{CallError, LookupError};
 use crate::event::Counters;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
+use crate::node::central::{CentralError, SettingVersion, Version};
 use crate::node::cluster;
 use crate::node::configured::Configured;
 use crate::node::kinds::KindProblem;
@@ -266,6 +267,63 @@ impl Manager {
         committed.ok_or(ManageError::NotPrepared { number })
     }
 
+    /// As [`CentralConfig::get_text`](crate::CentralConfig::get_text).
+    #[expect(clippy::needless_pass_by_value, reason = "messages own their arguments")]
+    pub fn config_get(&self, context: &Context, key: String) -> Result<Option<SettingVersion>, CentralError> {
+        context.node().config().get_text(&key)
+    }
+
+    /// As [`CentralConfig::set_text`](crate::CentralConfig::set_text); with a version that is expected, as
+    /// [`CentralConfig::compare_and_set_text`](crate::CentralConfig::compare_and_set_text).
+    pub async fn config_set(
+        &self,
+        context: &Context,
+        key: String,
+        text: String,
+        expected: Option<Version>,
+    ) -> Result<Version, CentralError> {
+        context.node().config().write(&key, expected, Some(text)).await
+    }
+
+    /// As [`CentralConfig::delete`](crate::CentralConfig::delete); with a version that is expected, only if the key has it.
+    pub async fn config_delete(
+        &self,
+        context: &Context,
+        key: String,
+        expected: Option<Version>,
+    ) -> Result<Version, CentralError> {
+        context.node().config().write(&key, expected, None).await
+    }
+
+    /// As [`CentralConfig::list`](crate::CentralConfig::list).
+    #[expect(clippy::needless_pass_by_value, reason = "messages own their arguments")]
+    pub fn config_list(
+        &self,
+        context: &Context,
+        prefix: String,
+    ) -> Result<Vec<SettingVersion>, CentralError> {
+        context.node().config().list(&prefix)
+    }
+
+    /// As [`CentralConfig::history`](crate::CentralConfig::history).
+    pub async fn config_history(
+        &self,
+        context: &Context,
+        key: String,
+    ) -> Result<Vec<SettingVersion>, CentralError> {
+        context.node().config().history(&key).await
+    }
+
+    /// As [`CentralConfig::rollback`](crate::CentralConfig::rollback).
+    pub async fn config_rollback(
+        &self,
+        context: &Context,
+        key: String,
+        version: Version,
+    ) -> Result<Version, CentralError> {
+        context.node().config().rollback(&key, version).await
+    }
+
     /// Forgets what was prepared under this number, if that is still there.
     pub fn discard_reload(&self, context: &Context, number: u64) {
         if let Some(configured) = &context.node().inner().configured {
@@ -369,7 +427,7 @@ impl ManagerHandle {
 }
 
 /// Waits until a node is connected, and gives its life; `None` when this node has ended.
-async fn connected(inner: &Inner, other: &NodeId) -> Option<Incarnation> {
+pub(super) async fn connected(inner: &Inner, other: &NodeId) -> Option<Incarnation> {
     loop {
         let changed = inner.table.changed();
         if let Some(link) = inner.table.link(other) {
@@ -392,6 +450,6 @@ pub(super) fn ensure(host: &Arc<Host>) {
     // Under the lock: of two that ask at one moment one makes it.
     let _making = inner.managing.lock().unwrap_or_else(PoisonError::into_inner);
     if host.resident(OWN).is_none() && !host.is_shutting_down() {
-        instance::start_own(host, Manager::default(), deliver::reachable);
+        instance::start_own(host, OWN, Manager::default(), deliver::reachable);
     }
 }
