@@ -63,11 +63,14 @@ impl Central {
         if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return problem(key, key, "is zero; more is needed".to_owned());
         }
-        let most = max_message / 2;
-        if !(1..=most).contains(&self.max_value) {
+        // A value travels in a message, where anything is kept at all.
+        let is_kept = !self.holder.is_empty() || !self.etcd.is_empty();
+        let most = if is_kept { max_message / 2 } else { usize::MAX };
+        if self.max_value == 0 || self.max_value > most {
             let text = format!(
-                "is {} bytes; 1 to {most} are possible, half of `transport.max_message`",
-                self.max_value
+                "is {} bytes; 1 to {} are possible, half of `transport.max_message`",
+                self.max_value,
+                max_message / 2
             );
             return problem("config.max_value", "config.max_value", text);
         }

@@ -27,12 +27,6 @@ async fn everywhere(nodes: usize, part: impl AsyncFn(&Cluster)) {
     part(&cluster).await;
 }
 
-async fn ready(cluster: &Cluster) {
-    for index in 0..cluster.len() {
-        cluster[index].config().ready().await.unwrap();
-    }
-}
-
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Match {
     players: u32,

@@ -54,6 +54,50 @@ async fn while_the_holder_is_away_reads_go_on_and_writes_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_does_not_come_says_that_nobody_knows() {
+    let cluster = Held::new().cluster(2).await;
+    cluster.partition(&[0], &[1]).await;
+    assert!(cluster.is_partitioned(0, 1));
+    let error = cluster[1].config().set("key", &1).await.unwrap_err();
+    assert!(matches!(&error, CentralError::Unconfirmed { key, .. } if key == "key"), "{error}");
+    assert_eq!(cluster[1].config().get::<u8>("key").unwrap(), None);
+    assert_eq!(cluster[1].config().set("key", &1).await, Err(away()), "by now it is known to be away");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_confirmed_is_there_after_any_death_of_the_holder() {
+    let mut cluster = Held::new().cluster(3).await;
+    cluster[1].config().set("count", &0_u64).await.unwrap();
+    let writer = cluster[1].clone();
+    let (done, mut is_done) = tokio::sync::watch::channel(0_u64);
+    let writing = tokio::spawn(async move {
+        let (config, mut unknown) = (writer.config(), 0_u64);
+        while *done.borrow() < 60 {
+            let now = config.get::<u64>("count").unwrap().unwrap();
+            match config.compare_and_set("count", now.version, &(now.value + 1)).await {
+                Ok(_) => done.send_modify(|done| *done += 1),
+                Err(CentralError::Unconfirmed { .. }) => unknown += 1,
+                Err(CentralError::HolderAway { .. } | CentralError::Conflict { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await; // the clock is paused
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        unknown
+    });
+    for life in 1..=5 {
+        is_done.wait_for(|done| *done >= life * 10).await.unwrap();
+        cluster.kill(0).await;
+        cluster.restart(0).await;
+    }
+    let unknown = writing.await.unwrap();
+    cluster[0].config().ready().await.unwrap();
+    let count = cluster[0].config().get::<u64>("count").unwrap().unwrap().value;
+    assert!((60..=60 + unknown).contains(&count), "{count} of 60 and at most {unknown} more");
+    all_reach(&cluster, "count", count).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_with_followers_shuts_down_in_order() {
     let cluster = Held::new().cluster(3).await;
     cluster[1].config().set("key", &1).await.unwrap();

@@ -42,17 +42,18 @@ async fn a_write_that_was_cut_off_leaves_what_was_there() {
     let next = std::fs::read(held.file()).unwrap();
     drop(node);
     std::fs::write(held.file(), &whole).unwrap();
-    let new = held.file().with_extension("settings.new");
+    let new = held.file().with_extension("settings.new-7");
     for left in [&next[..], &next[..next.len() / 2], &[0; 100], b"\xff\xfe", b""] {
         std::fs::write(&new, left).unwrap();
         let node = holder(&held).await;
         assert_eq!(node.config().get::<u8>("key").unwrap().unwrap().value, 1);
         drop(node);
         assert_eq!(std::fs::read(held.file()).unwrap(), whole);
+        assert!(!new.exists(), "what was not brought to its end is taken away");
     }
     let node = holder(&held).await;
     node.config().set("key", &3).await.unwrap();
-    assert!(!new.exists(), "it has taken its place");
+    assert_eq!(held.file().parent().unwrap().read_dir().unwrap().count(), 1, "nothing is left behind");
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +91,7 @@ async fn what_cannot_be_written_has_not_changed() {
     let node = holder(&held).await;
     node.config().set("key", &1).await.unwrap();
     // What it writes first is in its way.
-    let new = held.file().with_extension("settings.new");
+    let new = held.file().with_extension(format!("settings.new-{}", node.incarnation().0));
     std::fs::create_dir(&new).unwrap();
     let error = node.config().set("key", &2).await.unwrap_err();
     assert!(matches!(&error, CentralError::Disk { holder, .. } if holder.as_str() == "n0"), "{error}");

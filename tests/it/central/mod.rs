@@ -34,7 +34,16 @@ impl Held {
 
     async fn cluster(&self, nodes: usize) -> Cluster {
         let held = self.clone();
-        Cluster::start_with(nodes, move |node| held.tell(node)).await
+        let cluster = Cluster::start_with(nodes, move |node| held.tell(node)).await;
+        ready(&cluster).await;
+        cluster
+    }
+}
+
+/// Waits until all nodes know the configuration.
+async fn ready(cluster: &Cluster) {
+    for index in 0..cluster.len() {
+        cluster[index].config().ready().await.unwrap();
     }
 }
 

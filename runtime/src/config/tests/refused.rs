@@ -198,7 +198,7 @@ fn a_central_configuration_that_cannot_be_kept_is_refused() {
         ("config.history = 0", "FILE:2: `config.history` is zero; more is needed"),
         ("config.max_keys = 0", "FILE:2: `config.max_keys` is zero; more is needed"),
         (
-            "config.max_value = \"33 MiB\"",
+            "config = { holder = \"b\", max_value = \"33 MiB\" }",
             "FILE:2: `config.max_value` is 34603008 bytes; 1 to 33554432 are possible, half of `transport.max_message`",
         ),
         (

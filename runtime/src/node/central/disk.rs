@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::id::NodeId;
+use crate::id::{Incarnation, NodeId};
 
 use super::space::{SettingVersion, Space, Version};
 
@@ -75,20 +75,38 @@ pub(super) fn read(file: &Path) -> Result<Space, String> {
     space(body).map_err(|problem| format!("cannot be used: {problem}"))
 }
 
-/// Writes the file. Blocks.
-pub(super) fn write(file: &Path, space: &Space) -> Result<(), Failure> {
+/// Writes the file, for this life of the node, unless that is over before it is there. Blocks.
+pub(super) fn write(
+    file: &Path,
+    space: &Space,
+    life: Incarnation,
+    is_over: impl Fn() -> bool,
+) -> Result<(), Failure> {
     let text = text(space).map_err(|error| Failure::Unchanged(io::Error::other(error)))?;
-    let next = next(file);
+    let next = file.with_file_name(format!("{}{}", beginning(file), life.0));
     fill(&next, &text).map_err(Failure::Unchanged)?;
+    if is_over() {
+        // The next life has the file.
+        return Err(Failure::Unchanged(io::Error::other("the node has ended")));
+    }
     fs::rename(&next, file).map_err(Failure::Unchanged)?;
     flush_folder(file).map_err(Failure::Unflushed)
 }
 
-/// Where the content of tomorrow is until it is whole. What a loss of power has left there is never read.
-fn next(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+/// Takes away what earlier lives have not brought to its end. It is never read. Blocks.
+pub(super) fn clean(file: &Path) {
+    let beginning = beginning(file);
+    let Ok(entries) = fs::read_dir(folder(file)) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&beginning) {
+            drop(fs::remove_file(entry.path())); // it does no harm
+        }
+    }
+}
+
+/// What the names of the files begin with in which a new content is until it is whole: one for each life.
+fn beginning(file: &Path) -> String {
+    format!("{}.new-", file.file_name().unwrap_or_default().to_string_lossy())
 }
 
 fn fill(file: &Path, text: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::CallError;
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::node::manager;
@@ -50,10 +51,10 @@ async fn follow(inner: Arc<Inner>, holder: NodeId) {
         let known = central.known.borrow().version;
         let handle = service::on(&inner, holder.clone(), incarnation);
         let problem = match handle.follow(known).await {
-            Ok(Ok(steps)) => {
-                central.follow_steps(&holder, steps).await;
-                String::new()
-            }
+            Ok(Ok(steps)) => match central.follow_steps(&holder, steps).await {
+                Err(error @ CallError::BadReply(_)) => error.to_string(),
+                Ok(()) | Err(_) => String::new(), // it has gone, or this node has
+            },
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
@@ -67,11 +68,11 @@ async fn follow(inner: Arc<Inner>, holder: NodeId) {
 
 impl Central {
     /// Until the stream ends.
-    async fn follow_steps(&self, holder: &NodeId, mut steps: Streaming<Step>) {
+    async fn follow_steps(&self, holder: &NodeId, mut steps: Streaming<Step>) -> Result<(), CallError> {
         let mut settings = BTreeMap::clone(&self.known.borrow().settings);
         let mut is_whole = false;
-        while let Some(Ok(step)) = steps.next().await {
-            match step {
+        while let Some(step) = steps.next().await {
+            match step? {
                 Step::Whole => {
                     settings.clear();
                     is_whole = true;
@@ -88,6 +89,7 @@ impl Central {
                 }
             }
         }
+        Ok(())
     }
 
     /// This is what is kept now.

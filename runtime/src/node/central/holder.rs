@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::config;
-use crate::id::NodeId;
+use crate::service::host::Host;
 
 use super::disk::{self, Failure};
 use super::error::CentralError;
@@ -19,7 +19,7 @@ const MOST: u64 = 1 << 62;
 
 /// What the holder has.
 pub(super) struct Holder {
-    node: NodeId,
+    host: Arc<Host>,
     file: PathBuf,
     /// Guards the space and the file, so that one write comes after the other. Held while the file is written: on threads that may be
     /// blocked, and for a look.
@@ -28,9 +28,10 @@ pub(super) struct Holder {
 
 impl Holder {
     /// Reads the file. Blocks.
-    pub(super) fn open(node: NodeId, file: PathBuf) -> Result<Self, String> {
+    pub(super) fn open(host: Arc<Host>, file: PathBuf) -> Result<Self, String> {
         let space = Mutex::new(disk::read(&file)?);
-        Ok(Self { node, file, space })
+        disk::clean(&file);
+        Ok(Self { host, file, space })
     }
 
     /// What it has.
@@ -48,20 +49,28 @@ impl Holder {
     ) -> Result<Version, CentralError> {
         let mut space = self.space();
         let after = space.after(write, author, limits)?;
-        let flushed = match disk::write(&self.file, &after) {
+        let flushed = match self.keep(&after) {
             Ok(()) => Ok(after.version),
             Err(Failure::Unchanged(error)) => {
-                return Err(CentralError::Disk { holder: self.node.clone(), problem: error.to_string() });
+                return Err(CentralError::Disk {
+                    holder: self.host.node.clone(),
+                    problem: error.to_string(),
+                });
             }
             Err(Failure::Unflushed(error)) => Err(CentralError::Unconfirmed {
                 key: write.key.clone(),
-                problem: format!("node {} cannot flush its folder: {error}", self.node),
+                problem: format!("node {} cannot flush its folder: {error}", self.host.node),
             }),
         };
         // Under the lock: the last one that is told is the latest.
         known.send_modify(|known| *known = Arc::new(Known::of(&after, known)));
         *space = after;
         flushed
+    }
+
+    fn keep(&self, space: &Space) -> Result<(), Failure> {
+        let is_over = || self.host.tasks.is_aborted();
+        disk::write(&self.file, space, self.host.incarnation, is_over)
     }
 
     /// The versions of a key, the newest first. May block.

@@ -56,7 +56,7 @@ impl Central {
             }
             _ if limits.holder.is_empty() => Kept::Nowhere,
             Some(file) if limits.holder == host.node.as_str() => {
-                Kept::Here(Arc::new(open(host.node.clone(), file.clone()).await?))
+                Kept::Here(Arc::new(open(Arc::clone(host), file.clone()).await?))
             }
             _ => Kept::By(NodeId::new(&limits.holder)?),
         };
@@ -110,9 +110,9 @@ impl Central {
     }
 }
 
-async fn open(node: NodeId, file: PathBuf) -> Result<Holder, StartError> {
+async fn open(host: Arc<Host>, file: PathBuf) -> Result<Holder, StartError> {
     let named = file.clone();
-    let opened = tokio::task::spawn_blocking(move || Holder::open(node, file)).await;
+    let opened = tokio::task::spawn_blocking(move || Holder::open(host, file)).await;
     let opened = opened.unwrap_or_else(|error| Err(error.to_string()));
     opened.map_err(|problem| StartError::CentralConfig { file: named, problem })
 }

@@ -14,7 +14,7 @@ use crate::time;
 use super::error::CentralError;
 use super::handle::CentralConfig;
 use super::live::{self, Live, State, Typed, Validate};
-use super::place::Central;
+use super::place::{Central, Kept};
 use super::space::{Version, check_key};
 
 /// How long a watch waits for the first word of where the configuration is kept.
@@ -103,8 +103,10 @@ impl<T: DeserializeOwned + Send + Sync + 'static> WatchSetting<T> {
         check_key(&key)?;
         let central = Arc::clone(config.central());
         let mut known = central.known.subscribe();
-        // A node that has just started hears of it in a moment, if at all.
-        let _ = time::timeout(FIRST_WORD, known.wait_for(|known| known.is_heard)).await;
+        if !matches!(central.kept, Kept::Nowhere) {
+            // A node that has just started hears of it in a moment, if at all.
+            let _ = time::timeout(FIRST_WORD, known.wait_for(|known| known.is_heard)).await;
+        }
         let known = known.borrow().clone();
         let state = match (known.settings.get(&key), &default) {
             (Some(setting), _) => {
