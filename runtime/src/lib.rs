@@ -114,8 +114,6 @@ pub use node::manager::{
     KnownService, Latency, ManageError, Manager, ManagerHandle, ManagerMessage, MethodReport, NodeReport,
     Outcomes, Prepared, ProcessReport, QueueReport, ServiceInstance, ServiceReport, TreeReport, WaitReport,
 };
-#[cfg(feature = "metrics")]
-pub use node::metrics::{Prometheus, PrometheusError};
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
 pub use node::reload_all::{ClusterReload, NodeReload};

@@ -29,7 +29,6 @@ mod lifecycle;
 mod logged;
 mod managing;
 mod members;
-mod metrics;
 mod names;
 mod nested;
 mod nodes;

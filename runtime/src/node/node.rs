@@ -358,7 +358,7 @@ impl Node {
 
     /// What has been counted since the node's start.
     pub fn counters(&self) -> Counters {
-        self.inner.counters()
+        Counters { ended_connections: self.inner.ends.counts(), ..self.inner.host.counters() }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -408,10 +408,6 @@ impl Inner {
         let weak = Arc::downgrade(&inner);
         inner.host.set_owner(weak);
         inner
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        Counters { ended_connections: self.ends.counts(), ..self.host.counters() }
     }
 
     /// The node to which a host belongs, unless it has ended.

@@ -40,7 +40,7 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    pub(in crate::node) fn of(inner: &Inner) -> Self {
+    pub(super) fn of(inner: &Inner) -> Self {
         let mut peers: Vec<_> = inner.table.nodes().into_iter().map(|(node, _)| node).collect();
         peers.sort();
         let mut services: Vec<_> = inner.groups().keys().map(ToString::to_string).collect();
