@@ -67,6 +67,8 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("limits.names", "10", "10"),
         ("limits.instances", "12", "12"),
         ("limits.events", "11", "11"),
+        ("admin.metrics", "\"127.0.0.1:9100\"", "127.0.0.1:9100"),
+        ("admin.token_file", "\"admin.token\"", "/etc/skyhold/admin.token"),
     ]
 }
 
@@ -76,6 +78,7 @@ fn is_left_out(key: &str) -> bool {
     let registry = ["topology.etcd", "topology.etcd_prefix"];
     !cfg!(feature = "tls") && certificates.contains(&key)
         || !cfg!(feature = "etcd") && registry.contains(&key)
+        || !cfg!(feature = "metrics") && key.starts_with("admin.")
 }
 
 /// A file of `section.key = value` lines, without those that need a feature that is not there.
