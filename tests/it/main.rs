@@ -29,6 +29,7 @@ mod lifecycle;
 mod logged;
 mod managing;
 mod members;
+mod metrics;
 mod names;
 mod nested;
 mod nodes;

@@ -34,6 +34,7 @@ use crate::node::discovering::Discovering;
 use crate::node::follow;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::metrics::{Endpoint, Extra};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
@@ -56,6 +57,8 @@ pub struct NodeBuilder {
     seeds: Vec<String>,
     providers: Vec<Arc<dyn Discovery>>,
     secret: Option<Secret>,
+    pub(super) admin_token: Option<Secret>,
+    pub(super) extra: Extra,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     router: Option<Arc<dyn Router>>,
@@ -78,6 +81,8 @@ impl NodeBuilder {
             seeds: Vec::new(),
             providers: Vec::new(),
             secret: None,
+            admin_token: None,
+            extra: Extra::default(),
             #[cfg(feature = "tls")]
             tls: None,
             router: None,
@@ -125,6 +130,7 @@ impl NodeBuilder {
         let loaded = source.load(None)?;
         let mut builder = Self::with(loaded.read.settings.clone());
         builder.secret.clone_from(&loaded.secret);
+        builder.admin_token.clone_from(&loaded.admin_token);
         #[cfg(feature = "tls")]
         builder.tls.clone_from(&loaded.certificates.tls);
         builder.configured = Some(Configured::new(source, loaded));
@@ -381,6 +387,7 @@ impl NodeBuilder {
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = self.bind().await?.unzip();
+        let endpoint = Endpoint::bind(&self.settings, self.admin_token.as_ref(), self.extra).await?;
         let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
@@ -456,6 +463,7 @@ impl NodeBuilder {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
         central::start(&inner);
+        endpoint.start(&inner);
         let node = Node::owner(inner);
         host.tasks.spawn(Arc::clone(&host.deadlines).run());
         for task in 0..2 {
