@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -119,7 +121,7 @@ impl Token {
 
     /// Whether a request has said it.
     fn is_in<B>(self, request: &Request<B>) -> bool {
-        let said = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+        let said = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let token = said.and_then(|said| said.split_at_checked(BEARER.len()));
         token.is_some_and(|(scheme, token)| {
             scheme.eq_ignore_ascii_case(BEARER) && self == Self(Sha256::digest(token).into())
@@ -195,8 +197,8 @@ fn says(
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(name, hyper::header::HeaderValue::from_static(value));
-    headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+    headers.insert(name, HeaderValue::from_static(value));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -15,7 +15,7 @@ static METADATA: Metadata<'static> = Metadata::new("skyhold", Level::INFO, Some(
 /// The text that Prometheus reads.
 pub(super) fn render(samples: &[Sample]) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
-    ALL.iter().for_each(|metric| describe(&recorder, metric));
+    describe(&recorder);
     for sample in samples {
         match sample.value {
             Value::Count(count) => sample.counter(&recorder).absolute(count),
@@ -36,7 +36,7 @@ impl Told {
     /// Tells a recorder what has changed since it was told last.
     pub(super) fn tell(&mut self, recorder: &dyn Recorder, samples: Vec<Sample>) {
         if !std::mem::replace(&mut self.has_described, true) {
-            ALL.iter().for_each(|metric| describe(recorder, metric));
+            describe(recorder);
         }
         let mut values = HashMap::with_capacity(samples.len());
         for sample in samples {
@@ -74,11 +74,13 @@ impl Sample {
     }
 }
 
-fn describe(recorder: &dyn Recorder, metric: &Metric) {
-    let (name, help) = (KeyName::from_const_str(metric.name), SharedString::const_str(metric.help));
-    if metric.is_counter {
-        recorder.describe_counter(name, Some(metric.unit), help);
-    } else {
-        recorder.describe_gauge(name, Some(metric.unit), help);
+fn describe(recorder: &dyn Recorder) {
+    for Metric { name, is_counter, unit, help } in ALL {
+        let (name, help) = (KeyName::from_const_str(name), SharedString::const_str(help));
+        if *is_counter {
+            recorder.describe_counter(name, Some(*unit), help);
+        } else {
+            recorder.describe_gauge(name, Some(*unit), help);
+        }
     }
 }
