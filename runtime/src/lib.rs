@@ -63,6 +63,7 @@ mod event;
 pub mod fuzzing;
 mod id;
 mod key;
+mod memory;
 mod net;
 mod node;
 mod policy;

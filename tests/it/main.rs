@@ -27,6 +27,7 @@ mod lifecycle;
 mod logged;
 mod managing;
 mod members;
+mod monitoring;
 mod names;
 mod nested;
 mod nodes;
