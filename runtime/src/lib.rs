@@ -64,6 +64,7 @@ mod event;
 pub mod fuzzing;
 mod id;
 mod key;
+mod memory;
 mod net;
 mod node;
 mod policy;

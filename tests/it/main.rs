@@ -30,6 +30,7 @@ mod logged;
 mod managing;
 mod members;
 mod metrics;
+mod monitoring;
 mod names;
 mod nested;
 mod nodes;

@@ -465,10 +465,7 @@ impl NodeBuilder {
         central::start(&inner);
         endpoint.start(&inner);
         let node = Node::owner(inner);
-        host.tasks.spawn(Arc::clone(&host.deadlines).run());
-        for task in 0..2 {
-            host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
-        }
+        keep_time(&host);
         host.tasks.spawn(coordinator.run());
         host.tasks.spawn(peers.run());
         if let Some(listener) = listening {
@@ -523,6 +520,14 @@ impl NodeBuilder {
             return Err(StartError::InvalidSetting { setting: "secret", problem });
         }
         Ok(())
+    }
+}
+
+/// Begins the tasks that see that time passes.
+fn keep_time(host: &Arc<Host>) {
+    host.tasks.spawn(Arc::clone(&host.deadlines).run());
+    for task in 0..2 {
+        host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
     }
 }
 

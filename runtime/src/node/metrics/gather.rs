@@ -130,7 +130,7 @@ impl Samples {
         for name in there {
             // Of those that are summed up nothing more is told.
             if places.label(name) == name
-                && let Some(report) = ServiceReport::of(&inner.host, name)
+                && let Some(report) = ServiceReport::of(&inner.host, name.to_owned())
             {
                 self.figures(&report);
             }
