@@ -7,7 +7,7 @@ use skyhold::{Latency, MethodReport, Node, NodeId, ServiceReport};
 use super::places::{ask, split};
 use crate::args::Where;
 use crate::failure::Failure;
-use crate::output::{Output, short};
+use crate::output::{Output, bytes, short};
 
 /// The figures of one service with its methods, or of all named services.
 pub(super) async fn stat(
@@ -45,6 +45,7 @@ pub(super) async fn stat(
             "IN FLIGHT",
             "BUSY",
             "CPU",
+            "MEMORY",
             "RESTARTS",
         ];
         let mut text = output.table(head, &rows);
@@ -101,6 +102,7 @@ fn service_row(node: &NodeId, report: &ServiceReport) -> Vec<String> {
         in_flight,
         busy,
         cpu,
+        report.memory.map_or_else(unknown, bytes),
         report.restarts.to_string(),
     ]
 }
