@@ -7,10 +7,10 @@ use crate::error::StartError;
 use crate::node::node::Inner;
 
 #[derive(Default)]
-pub(crate) struct Meter;
+pub(crate) struct Meter(());
 
 #[derive(Default)]
-pub(crate) struct Extra;
+pub(crate) struct Extra(());
 
 pub(crate) struct Endpoint;
 

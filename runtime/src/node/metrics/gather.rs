@@ -3,6 +3,7 @@
 //! Invariant: no service is asked, and of the peers only how long they take to answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::membership::MemberState;
@@ -10,6 +11,7 @@ use crate::event::{Counters, EndedConnections, Expired};
 use crate::node::manager::{ConnectionReport, Latency, Outcomes, ServiceReport};
 use crate::node::node::{Inner, Node};
 
+use super::Books;
 use super::names::{self, Metric};
 use super::places::Places;
 use super::traffic::Traffic;
@@ -31,16 +33,15 @@ pub(super) enum Value {
 /// What a peer that does not answer in its second is told to take.
 const NO_ANSWER: Duration = Duration::from_secs(1);
 
-/// Everything there is to tell now. Cancel safe.
-pub(super) async fn gather(inner: &std::sync::Arc<Inner>) -> Vec<Sample> {
-    let reports = ConnectionReport::all(inner).await;
-    let node = Node::without_owner_of(std::sync::Arc::clone(inner));
+/// Everything there is to tell now, with what the connections have said. The books are held meanwhile and by whoever passes it on, so that what is
+/// read later is told later.
+pub(super) fn gather(inner: &Arc<Inner>, reports: &[ConnectionReport], books: &mut Books) -> Vec<Sample> {
+    let node = Node::without_owner_of(Arc::clone(inner));
     let mut samples = Samples { node: inner.host.node.to_string(), all: Vec::new() };
     samples.node(inner);
     samples.counters(&node.counters());
-    let mut books = inner.meter.books();
     samples.services(inner, &mut books.services);
-    samples.connections(&reports, &mut books.traffic);
+    samples.connections(reports, &mut books.traffic);
     samples.all
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::Secret;
 use crate::node::builder::NodeBuilder;
+use crate::node::manager::ConnectionReport;
 use crate::node::node::Node;
 
 pub(crate) use endpoint::{Endpoint, Extra};
@@ -91,7 +92,8 @@ impl Node {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn metrics_text(&self) -> String {
-        let samples = gather::gather(self.inner()).await;
+        let reports = ConnectionReport::all(self.inner()).await;
+        let samples = gather::gather(self.inner(), &reports, &mut self.inner().meter.books());
         let mut text = sinks::render(&samples);
         if let Some(extra) = self.inner().meter.extra.get() {
             extra.add_to(&mut text);
@@ -100,15 +102,16 @@ impl Node {
     }
 
     /// Tells the node's metrics to the recorder of the `metrics` facade that is in force on this thread, which is mostly the one that the program
-    /// has installed; without one it does nothing that is seen. Call it from time to time, or before each export. The same metrics as of
+    /// has installed before the first call; without one what has come is lost to it. Call it from time to time, or before each export. The same metrics as of
     /// [`Node::metrics_text`]; counters go up by what has come since the last call, and gauges of what is gone are set to zero. With the
     /// feature `metrics`.
     ///
     /// # Cancel safety
     /// Cancel safe: it tells all or nothing.
     pub async fn record_metrics(&self) {
-        let samples = gather::gather(self.inner()).await;
+        let reports = ConnectionReport::all(self.inner()).await;
         let mut books = self.inner().meter.books();
+        let samples = gather::gather(self.inner(), &reports, &mut books);
         metrics::with_recorder(|recorder| books.told.tell(recorder, samples));
     }
 }

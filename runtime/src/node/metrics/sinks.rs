@@ -29,15 +29,12 @@ pub(super) fn render(samples: &[Sample]) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     values: HashMap<Key, Value>,
-    has_described: bool,
 }
 
 impl Told {
     /// Tells a recorder what has changed since it was told last.
     pub(super) fn tell(&mut self, recorder: &dyn Recorder, samples: Vec<Sample>) {
-        if !std::mem::replace(&mut self.has_described, true) {
-            describe(recorder);
-        }
+        describe(recorder);
         let mut values = HashMap::with_capacity(samples.len());
         for sample in samples {
             let key = sample.key();
