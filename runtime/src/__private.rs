@@ -16,6 +16,7 @@ pub use crate::service::handle::{Handle, ServiceHandle};
 pub use crate::service::message::{Message, Method, Receiver, Wire, WireMessage};
 pub use crate::service::payload::{DecodeError, Decoder, PlainForm, ReplyForm, ResultForm};
 pub use crate::service::reply::{Reply, ReplyPath};
+pub use crate::service::spoken::{ArgumentError, Arguments, Fields, TextPath};
 pub use crate::service::streaming::{stream_in_result, stream_reply};
 pub use crate::service::stub::Stub;
 

@@ -3,6 +3,7 @@
 //! Invariant: plain values, checked when they are made; nothing here reads the clock or the network.
 
 mod access;
+mod central;
 mod error;
 mod field;
 mod keys;
@@ -24,6 +25,7 @@ mod units;
 
 pub use access::Access;
 pub(crate) use access::Asked;
+pub(crate) use central::Central;
 pub use error::ConfigError;
 pub(crate) use field::is_address;
 pub use labels::Labels;

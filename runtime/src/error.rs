@@ -4,13 +4,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Address, InvalidName};
 
 /// Why a call, a send or a `try_send` gave no result.
 ///
 /// The most important question after a failure is whether the handler may have run:
 /// [`CallError::may_have_run`] answers it. The framework itself retries only what provably did not run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// Nobody is there: no instance has the name, or the node is not connected. It did not run.
@@ -87,7 +89,7 @@ impl CallError {
 }
 
 /// What exactly failed, in words: the thing, and what was expected. Made for people; match on the variant instead.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail(Box<str>);
 
 impl Detail {
@@ -121,7 +123,7 @@ impl fmt::Debug for Detail {
 }
 
 /// The callers that wait for one another, the first caller first, the refused callee last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallChain(Box<[ChainLink]>);
 
 impl CallChain {
@@ -149,7 +151,7 @@ impl fmt::Display for CallChain {
 }
 
 /// One handler in a chain of calls. Written `service.method@node#instance`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The instance.
     pub address: Address,
@@ -183,6 +185,14 @@ pub enum StartError {
     /// The configuration file cannot be used.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// The node holds the central configuration, and its file cannot be used: it is damaged, or cannot be read. It was not touched.
+    #[error("{}: the central configuration {problem}", file.display())]
+    CentralConfig {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The listening address could not be bound. No node was started.
     #[error("cannot listen on {address}")]
     Listen {
@@ -207,6 +217,9 @@ pub enum StartError {
         /// Whether that one is unique.
         is_unique: bool,
     },
+    /// The node is a [client](crate::NodeBuilder::client), and the service was to have a name.
+    #[error("node {0} is a client, and runs no services under names")]
+    Client(crate::id::NodeId),
     /// The service's `#[on_start]` hook refused to start. The instances that had been started were stopped.
     #[error("`{service}` refused to start")]
     Refused {

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 
 /// Why a member is declared dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum MemberEnd {
     /// Its process has gone: its system has refused a connection of this node.
@@ -20,7 +22,7 @@ pub enum MemberEnd {
 }
 
 /// Something that happened in a node. Got from `Node::events`; each is also a `tracing` event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// A connection to a peer stands; its services can be called.
@@ -96,6 +98,28 @@ pub enum Event {
         /// How many nodes are expected.
         expected: usize,
     },
+    /// A setting of the central configuration has a value that somebody who watches it on this node cannot use, and who was not asked before: it
+    /// keeps its last good one. See [`CentralConfig`](crate::CentralConfig).
+    ConfigRefused {
+        /// The key.
+        key: String,
+        /// The version of the value that cannot be used.
+        version: u64,
+        /// Where in the value; `None` for the value as a whole.
+        field: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// The holder of the central configuration has an older one than this node remembers, and what it says is in force: was its file put
+    /// back, or lost?
+    ConfigWentBack {
+        /// The holder.
+        holder: NodeId,
+        /// The version that this node remembers.
+        from: u64,
+        /// The version that the holder has.
+        to: u64,
+    },
     /// A connection was refused in the handshake, by this node or by the other side.
     PeerRefused {
         /// The other side's address.
@@ -169,7 +193,7 @@ pub enum Event {
 }
 
 /// Messages of one kind that reached nobody. What a stopped instance had queued is told in one event for each handler.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The handler that it was for, as `service.method`, or the wire's number of it where nobody knows the name. For an
@@ -184,7 +208,7 @@ pub struct DeadLetter {
 }
 
 /// Why a message reached nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DeadLetterReason {
     /// The instance had stopped, or stopped before the message began.
@@ -208,7 +232,7 @@ pub enum DeadLetterReason {
 }
 
 /// Why an instance ended: what `#[on_stop]`, [`Event::InstanceEnded`] and whoever watches it are told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StopReason {
     /// It was asked to stop, by itself or by somebody else.
@@ -253,7 +277,7 @@ impl std::fmt::Display for StopReason {
 }
 
 /// Something that is watched has ended: what [`Watch`](crate::Watch) gives, and what `#[on_down]` takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Down {
     /// The instance that ended.
@@ -263,7 +287,7 @@ pub struct Down {
 }
 
 /// How many of each kind of thing a node has seen since its start. Got from `Node::counters`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counters {
     /// Messages that reached nobody: see [`DeadLetter`].
@@ -282,6 +306,14 @@ pub struct Counters {
     pub instances_ended: u64,
     /// Children that a supervisor began another life of.
     pub restarts: u64,
+    /// Supervisors that saw more failures than their intensity allows: [`Event::GaveUp`].
+    pub gave_up: u64,
+    /// Handlers and hooks that have run for longer than their service's `slow`: [`Event::SlowHandler`].
+    pub slow_handlers: u64,
+    /// Handlers and hooks that have run for longer than their service's `stuck`: [`Event::StuckHandler`].
+    pub stuck_handlers: u64,
+    /// Mailboxes that have filled up to their service's `high_water`: [`Event::HighWater`].
+    pub high_waters: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
     /// Connections that have ended, by what ended them.
@@ -290,7 +322,7 @@ pub struct Counters {
 
 /// How many connections have ended, by what ended them: those that peers made, those that this node made, and those of
 /// strangers. Part of [`Counters`]. Each end is also a `tracing` event of level debug.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EndedConnections {
     /// One side said goodbye.
@@ -315,7 +347,7 @@ pub struct EndedConnections {
 ///
 /// A message is counted once, in the first phase that sees it, on the node that this phase belongs to: `send` on the
 /// caller's, the others on the callee's. But for `reply` its handler did not run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Expired {
     /// The deadline passed before the message was handed over: before it was made, or while it waited for room in a

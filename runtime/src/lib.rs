@@ -40,6 +40,7 @@
 //! * [`Streaming`]: a stream of values that comes from a service, or goes to one.
 //! * [`Context`]: what a handler may ask about the message that it handles.
 //! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
+//! * [`Node::events`], [`Node::counters`], [`Node::manager`], and with the feature `metrics` an endpoint for Prometheus: what happens on a node.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
 //! # Panics in handlers
@@ -102,15 +103,18 @@ pub use id::{Address, Incarnation, InstanceId, InvalidName, NodeId};
 #[cfg(feature = "tls")]
 pub use net::tls::{Tls, TlsError};
 pub use node::builder::NodeBuilder;
+pub use node::central::{
+    CentralConfig, CentralError, Setting, SettingVersion, Version, Versioned, WatchSetting,
+};
 pub use node::cluster::{Cluster, MembersWatch};
 pub use node::events::Events;
 pub use node::group::ServiceBuilder;
 pub use node::instances::{Instances, InstancesWatch, KnownInstance};
 pub use node::lookup::Lookup;
 pub use node::manager::{
-    ConnectionReport, Figures, HandlerReport, InstanceReport, Latency, ManageError, Manager, ManagerHandle,
-    ManagerMessage, MethodReport, NodeReport, Outcomes, Prepared, ProcessReport, QueueReport, ServiceReport,
-    WaitReport,
+    ConnectionReport, EventReport, Figures, HandlerReport, InstanceReport, InterfaceMethod, InterfaceReport,
+    KnownService, Latency, ManageError, Manager, ManagerHandle, ManagerMessage, MethodReport, NodeReport,
+    Outcomes, Prepared, ProcessReport, QueueReport, ServiceInstance, ServiceReport, TreeReport, WaitReport,
 };
 pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
@@ -126,6 +130,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::streaming::Streaming;
+pub use service::tap::{TraceEvent, TraceItem};
 pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;

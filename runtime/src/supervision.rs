@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::InstanceId;
 
 /// Which children are restarted when one of them is to come back.
@@ -19,7 +21,7 @@ use crate::id::InstanceId;
 ///
 /// assert_eq!(Strategy::default(), Strategy::OneForOne);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Strategy {
     /// That child alone. The default.
@@ -134,7 +136,7 @@ impl Default for Restart {
 }
 
 /// How the instances of a service are restarted when somebody wishes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Pace {
     /// One after the other, each when the one before is up again. The default.
@@ -207,7 +209,7 @@ const RESTARTS: u32 = 3;
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// A child of a running supervisor, as it was when it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChildInfo {
     /// The service's or the supervisor's name.
@@ -221,7 +223,7 @@ pub struct ChildInfo {
 }
 
 /// What a child of a supervisor does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ChildState {
     /// It waits for another life to begin.

@@ -53,10 +53,11 @@ fn methods(interface: &Interface) -> TokenStream {
             Receiver::Exclusive => quote!(Exclusive),
             Receiver::Shared => quote!(Shared),
         };
+        let more = description(method);
         quote! {
             #cfgs
             const #constant: #private::Method =
-                #private::Method::new(#name, #name_id, #signature_id, #private::Receiver::#receiver);
+                #private::Method::new(#name, #name_id, #signature_id, #private::Receiver::#receiver) #more;
         }
     });
     quote! {
@@ -65,6 +66,22 @@ fn methods(interface: &Interface) -> TokenStream {
             #(#constants)*
         }
     }
+}
+
+/// What a method says to people, behind its constructor.
+fn description(method: &Method) -> TokenStream {
+    let Method { says, arguments, spelled, stream, .. } = method;
+    let takes = (!arguments.is_empty()).then(|| {
+        let arguments = arguments.iter().map(|argument| {
+            let (name, ty) = (crate::names::spoken(&argument.name), crate::names::shown(argument.ty.clone()));
+            quote!((#name, #ty))
+        });
+        quote!(.takes(&[#(#arguments),*]))
+    });
+    let gives = (spelled != "()").then(|| quote!(.gives(#spelled)));
+    let streams = stream.is_some().then(|| quote!(.streams()));
+    let says = (!says.is_empty()).then(|| quote!(.says(&[#(#says),*])));
+    quote!(#takes #gives #streams #says)
 }
 
 fn message_impl(interface: &Interface) -> TokenStream {
@@ -122,6 +139,9 @@ fn wire_impl(interface: &Interface) -> TokenStream {
     let (out, method, payload, reply) = (local("out"), local("method"), local("payload"), local("reply"));
     let encode = interface.methods.iter().map(|each| encode_arm(each, &out)).chain(never_arm(interface));
     let decode = interface.methods.iter().map(|each| decode_arm(each, &private, &payload, &reply));
+    let (arguments, fields) = (local("arguments"), local("fields"));
+    let read = interface.methods.iter().map(|each| read_arm(each, &private, &arguments, &reply));
+    let show = interface.methods.iter().map(|each| show_arm(each, &fields)).chain(never_arm(interface));
     let type_arguments = type_arguments(interface);
     quote! {
         #[automatically_derived]
@@ -144,6 +164,23 @@ fn wire_impl(interface: &Interface) -> TokenStream {
                 match #method {
                     #(#decode)*
                     _ => ::core::result::Result::Err(#private::DecodeError::unknown()),
+                }
+            }
+
+            fn read(
+                #method: u32,
+                mut #arguments: #private::Arguments<'_>,
+                #reply: #private::TextPath,
+            ) -> ::core::result::Result<Self, #private::ArgumentError> {
+                match #method {
+                    #(#read)*
+                    _ => ::core::result::Result::Err(#private::ArgumentError::unknown()),
+                }
+            }
+
+            fn show(&self, #fields: &mut #private::Fields) {
+                match self {
+                    #(#show,)*
                 }
             }
 
@@ -180,6 +217,28 @@ fn decode_arm(method: &Method, private: &TokenStream, payload: &Ident, reply: &I
             })
         }
     }
+}
+
+fn read_arm(method: &Method, private: &TokenStream, arguments: &Ident, reply: &Ident) -> TokenStream {
+    let Method { cfgs, variant, .. } = method;
+    let name_id = Literal::u32_unsuffixed(method.name_id);
+    let (fields, locals, reply_field) = (method.fields(), method.locals(), method.reply_field());
+    quote! {
+        #cfgs
+        #name_id => {
+            #(let #locals = #arguments.take()?;)*
+            ::core::result::Result::Ok(Self::#variant {
+                #(#fields: #locals,)*
+                #reply_field: #private::Reply::text(#reply),
+            })
+        }
+    }
+}
+
+fn show_arm(method: &Method, shown: &Ident) -> TokenStream {
+    let Method { cfgs, variant, .. } = method;
+    let (fields, locals) = (method.fields(), method.locals());
+    quote!(#cfgs Self::#variant { #(#fields: #locals,)* .. } => { #(#shown.add(#locals);)* })
 }
 
 /// The traits of which one says how a reply is written and read.

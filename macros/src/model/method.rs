@@ -5,7 +5,9 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, GenericParam, Pat, PatType, ReceiverKind, ReturnType, Safety, Signature, Type};
+use syn::{
+    Attribute, FnArg, GenericParam, Meta, Pat, PatType, ReceiverKind, ReturnType, Safety, Signature, Type,
+};
 
 use super::types::{self, Place};
 use super::{Argument, Method, Receiver, StreamReply, streams};
@@ -38,6 +40,7 @@ pub(crate) fn lower(item: &MethodItem, owner: &Owner<'_>, errors: &mut Errors) -
         name: sig.ident.clone(),
         variant: names::variant(&sig.ident),
         docs: attributes(&item.attrs, "doc"),
+        says: texts(&item.attrs),
         cfgs: attributes(&item.attrs, "cfg"),
         deprecated: attributes(&item.attrs, "deprecated"),
         receiver: receiver?,
@@ -47,6 +50,7 @@ pub(crate) fn lower(item: &MethodItem, owner: &Owner<'_>, errors: &mut Errors) -
         signature_id: names::signature_id(arguments.iter().map(|argument| &argument.ty), &spelled),
         arguments,
         reply,
+        spelled: names::shown(spelled),
         stream,
     })
 }
@@ -54,6 +58,15 @@ pub(crate) fn lower(item: &MethodItem, owner: &Owner<'_>, errors: &mut Errors) -
 /// The attributes called `name`.
 pub(crate) fn attributes(attrs: &[Attribute], name: &str) -> TokenStream {
     attrs.iter().filter(|attr| attr.path().is_ident(name)).map(ToTokens::to_token_stream).collect()
+}
+
+/// What the `#[doc]` attributes say.
+fn texts(attrs: &[Attribute]) -> Vec<TokenStream> {
+    let text = |attr: &Attribute| match &attr.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => Some(meta.value.to_token_stream()),
+        _ => None,
+    };
+    attrs.iter().filter_map(text).collect()
 }
 
 /// Tells whether the function has a receiver, so that it is a method.

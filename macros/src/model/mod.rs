@@ -58,6 +58,8 @@ pub(crate) struct Method {
     pub(crate) variant: Ident,
     /// Its `#[doc]` attributes.
     pub(crate) docs: TokenStream,
+    /// The texts of these, each a string literal or a macro that gives one.
+    pub(crate) says: Vec<TokenStream>,
     /// Its `#[cfg]` attributes.
     pub(crate) cfgs: TokenStream,
     /// Its `#[deprecated]` attribute.
@@ -72,6 +74,8 @@ pub(crate) struct Method {
     pub(crate) arguments: Vec<Argument>,
     /// The type of the reply, as a caller gets it.
     pub(crate) reply: TokenStream,
+    /// That type as it is spelled, for people.
+    pub(crate) spelled: String,
     /// The stream that the method gives, in the reply or as the reply.
     pub(crate) stream: Option<StreamReply>,
     /// The wire id made from its name.

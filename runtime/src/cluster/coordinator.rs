@@ -143,6 +143,7 @@ impl Coordinator {
     /// Gives the task, and what others see of it.
     pub(crate) fn new(
         me: Identity,
+        is_client: bool,
         limits: Limits,
         mut expected: watch::Receiver<usize>,
         events: mpsc::Receiver<PeerEvent>,
@@ -156,7 +157,7 @@ impl Coordinator {
             changed: watch::Sender::new(()),
         });
         let directory = Directory::new(me.node.clone(), me.incarnation, limits);
-        let introductions = Introductions::new(me.node.clone());
+        let introductions = Introductions::new(me.node.clone(), is_client);
         let chance = random::seeded(me.incarnation.0);
         let mut membership = Membership::new(me, chance, time::now());
         membership.handle_expected(*expected.borrow_and_update());

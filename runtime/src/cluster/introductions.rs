@@ -17,12 +17,14 @@ const MAX_INTRODUCED: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Introductions {
     me: NodeId,
+    /// Whether nobody dials this node, so that it dials whom it hears of.
+    is_client: bool,
     connected: BTreeMap<NodeId, Member>,
 }
 
 impl Introductions {
-    pub(crate) fn new(me: NodeId) -> Self {
-        Self { me, connected: BTreeMap::new() }
+    pub(crate) fn new(me: NodeId, is_client: bool) -> Self {
+        Self { me, is_client, connected: BTreeMap::new() }
     }
 
     /// A peer is connected. Gives what it is to be told, and what the others are to be told of it.
@@ -50,7 +52,7 @@ impl Introductions {
     pub(crate) fn to_dial(&self, members: &Members) -> Vec<SocketAddr> {
         let unknown = members.members.iter().filter(|member| {
             member.node != self.me
-                && self.me < member.node
+                && (self.is_client || self.me < member.node)
                 && is_dialable(&member.address)
                 && !self.connected.contains_key(&member.node)
         });
@@ -70,18 +72,20 @@ mod tests {
 
     #[test]
     fn two_nodes_with_one_seed_are_introduced_and_exactly_one_dials() {
-        let mut seed = Introductions::new(NodeId::new("seed").unwrap());
+        let mut seed = Introductions::new(NodeId::new("seed").unwrap(), false);
         assert_eq!(seed.connected(&peer("b", 2)).0, []);
         let (to_c, to_others) = seed.connected(&peer("c", 3));
-        let b = Introductions::new(NodeId::new("b").unwrap());
-        let c = Introductions::new(NodeId::new("c").unwrap());
+        let b = Introductions::new(NodeId::new("b").unwrap(), false);
+        let c = Introductions::new(NodeId::new("c").unwrap(), false);
+        let client = Introductions::new(NodeId::new("c").unwrap(), true);
+        assert_eq!(client.to_dial(&to_c[0]), [SocketAddr::from(([127, 0, 0, 1], 2))], "nobody dials it");
         assert_eq!(b.to_dial(&to_others[0]), [SocketAddr::from(([127, 0, 0, 1], 3))]);
         assert_eq!(c.to_dial(&to_c[0]), []);
     }
 
     #[test]
     fn nobody_is_sent_to_an_unspecified_address() {
-        let mut seed = Introductions::new(NodeId::new("seed").unwrap());
+        let mut seed = Introductions::new(NodeId::new("seed").unwrap(), false);
         let mut everywhere = peer("b", 2);
         everywhere.listen = Some(SocketAddr::from(([0, 0, 0, 0], 2)));
         assert_eq!(seed.connected(&everywhere).1, []);

@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
-pub(super) const KEYS: [Key; 43] = [
+pub(super) const KEYS: [Key; 52] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -37,6 +37,13 @@ pub(super) const KEYS: [Key; 43] = [
     key("topology.etcd", Live, Addresses(|s| &mut s.discovery.etcd)),
     key("topology.etcd_prefix", Live, Name(|s| &mut s.discovery.etcd_prefix)),
     key("topology.refresh", Live, Duration(|s| &mut s.discovery.refresh)),
+    key("config.holder", Restart, Name(|s| &mut s.central.holder)),
+    key("config.path", Restart, Path(|s| &mut s.central.path)),
+    key("config.etcd", Restart, Addresses(|s| &mut s.central.etcd)),
+    key("config.max_value", Restart, Size(|s| &mut s.central.max_value)),
+    key("config.max_keys", Restart, Count(|s| &mut s.central.max_keys)),
+    key("config.max_total", Restart, Size(|s| &mut s.central.max_total)),
+    key("config.history", Restart, Count(|s| &mut s.central.history)),
     key("calls.timeout", Live, Duration(|s| &mut s.call_timeout)),
     key("calls.shutdown_timeout", Live, Duration(|s| &mut s.shutdown_timeout)),
     key("limits.connections", NewConnections, Count(|s| &mut s.limits.connections)),
@@ -57,6 +64,8 @@ pub(super) const KEYS: [Key; 43] = [
     key("limits.names", Restart, Count(|s| &mut s.limits.names)),
     key("limits.instances", Restart, Count(|s| &mut s.limits.instances)),
     key("limits.events", Restart, Count(|s| &mut s.limits.events)),
+    key("admin.metrics", Restart, Address(|s| &mut s.admin.metrics)),
+    key("admin.token_file", Restart, Path(|s| &mut s.admin.token_file)),
 ];
 
 /// The table of nodes by name.

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::check_name;
 
 /// Keys with a value each, which a node and its services have and the whole cluster sees: a zone, a version.
 ///
 /// Given by [`NodeBuilder::label`](crate::NodeBuilder::label) and [`ServiceBuilder::label`](crate::ServiceBuilder::label).
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {

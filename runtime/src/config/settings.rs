@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::Access;
+use super::central::Central;
 use super::keys::{LABELS, ROUTE};
 use super::labels::Labels;
 use super::limits::Limits;
@@ -45,9 +46,11 @@ pub(crate) struct Settings {
     /// How many nodes the cluster is said to have; 0 if nobody has said it.
     pub(crate) expected_nodes: usize,
     pub(crate) discovery: Discovery,
+    pub(crate) central: Central,
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
+    pub(crate) admin: Admin,
     pub(crate) access: Access,
     pub(crate) routes: Routes,
     pub(crate) services: Vec<ServiceEntry>,
@@ -62,6 +65,14 @@ pub(crate) struct Discovery {
     pub(crate) etcd: Vec<String>,
     pub(crate) etcd_prefix: String,
     pub(crate) refresh: Duration,
+}
+
+/// Where people and their programs look at the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Where the metrics are told.
+    pub(crate) metrics: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Default for Discovery {
@@ -107,9 +118,11 @@ impl Settings {
             nodes: BTreeMap::new(),
             expected_nodes: 0,
             discovery: Discovery::default(),
+            central: Central::default(),
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),
+            admin: Admin::default(),
             access: Access::open(),
             routes: Routes::new(),
             services: Vec::new(),
@@ -158,6 +171,9 @@ impl Settings {
         if let Err(error) = self.routes.check() {
             return problem("routes", ROUTE, error.to_string());
         }
+        if let Some(unusable) = self.central.problem(&self.name, self.max_message) {
+            return Some(unusable);
+        }
         let (limit, text) = self.limits.problem(self.max_message)?;
         problem(limit, limit, text)
     }
@@ -175,16 +191,19 @@ impl Settings {
 
     /// What this program cannot do, as it was built without the feature for it.
     pub(super) fn missing_feature(&self) -> Option<Problem> {
-        let text = "needs the feature `etcd`, and this program was built without it".to_owned();
-        let problem = |key| Some(Problem { setting: key, key, text });
-        match &self.discovery {
-            _ if cfg!(feature = "etcd") => None,
-            Discovery { etcd, .. } if !etcd.is_empty() => problem("topology.etcd"),
-            Discovery { etcd_prefix, .. } if *etcd_prefix != Discovery::default().etcd_prefix => {
-                problem("topology.etcd_prefix")
-            }
-            Discovery { .. } => None,
-        }
+        let (discovery, default) = (&self.discovery, Discovery::default());
+        let (etcd, metrics) = (("etcd", cfg!(feature = "etcd")), ("metrics", cfg!(feature = "metrics")));
+        let used = [
+            ("topology.etcd", !discovery.etcd.is_empty(), etcd),
+            ("topology.etcd_prefix", discovery.etcd_prefix != default.etcd_prefix, etcd),
+            ("config.etcd", !self.central.etcd.is_empty(), etcd),
+            ("admin.metrics", self.admin.metrics.is_some(), metrics),
+            ("admin.token_file", self.admin.token_file.is_some(), metrics),
+        ];
+        let (key, _, (feature, _)) =
+            used.into_iter().find(|(_, is_used, (_, is_there))| *is_used && !is_there)?;
+        let text = format!("needs the feature `{feature}`, and this program was built without it");
+        Some(Problem { setting: key, key, text })
     }
 
     /// Which of the files for a secret or for certificates is named without those that it needs.

@@ -48,6 +48,13 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("topology.etcd", "[\"e1:2379\", \"e2:2379\"]", "e1:2379, e2:2379"),
         ("topology.etcd_prefix", "\"/shop\"", "/shop"),
         ("topology.refresh", "\"1m\"", "60s"),
+        ("config.holder", "\"a\"", "a"),
+        ("config.path", "\"skyhold.settings\"", "/etc/skyhold/skyhold.settings"),
+        ("config.etcd", "[\"e1:2379\"]", "e1:2379"),
+        ("config.max_value", "\"1 KiB\"", "1 KiB"),
+        ("config.max_keys", "13", "13"),
+        ("config.max_total", "\"2 MiB\"", "2 MiB"),
+        ("config.history", "3", "3"),
         ("calls.timeout", "\"1s\"", "1s"),
         ("calls.shutdown_timeout", "\"0s\"", "0ns"),
         ("limits.connections", "1", "1"),
@@ -68,15 +75,30 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("limits.names", "10", "10"),
         ("limits.instances", "12", "12"),
         ("limits.events", "11", "11"),
+        ("admin.metrics", "\"127.0.0.1:9100\"", "127.0.0.1:9100"),
+        ("admin.token_file", "\"admin.token\"", "/etc/skyhold/admin.token"),
     ]
 }
 
-/// Whether a key needs a feature that this build does not have.
+/// Whether a key needs a feature that this build does not have, or does not go together with the others.
 fn is_left_out(key: &str) -> bool {
     let certificates = ["security.certificate", "security.key", "security.authorities"];
     let registry = ["topology.etcd", "topology.etcd_prefix"];
     !cfg!(feature = "tls") && certificates.contains(&key)
         || !cfg!(feature = "etcd") && registry.contains(&key)
+        || key == "config.etcd"
+        || !cfg!(feature = "metrics") && key.starts_with("admin.")
+}
+
+#[test]
+#[cfg(feature = "etcd")]
+fn a_registry_may_keep_the_central_configuration_in_the_place_of_a_holder() {
+    let settings = settings("node.name = \"a\"\nconfig.etcd = [\"e1:2379\"]");
+    assert_eq!(
+        (settings.central.etcd.as_slice(), &*settings.central.holder),
+        (&["e1:2379".to_owned()][..], "")
+    );
+    assert!(!settings.opens_sockets(), "to no peer");
 }
 
 /// A file of `section.key = value` lines, without those that need a feature that is not there.

@@ -315,7 +315,9 @@ impl Driver {
     }
 
     fn new_link(&self, peer: &PeerIdentity) -> Arc<Link> {
-        Link::new(peer, self.connection.limits(), Arc::clone(&self.surroundings.spawn))
+        let link = Link::new(peer, self.connection.limits(), Arc::clone(&self.surroundings.spawn));
+        link.traffic().began(time::now());
+        link
     }
 
     fn ticket(&mut self, link: &Arc<Link>, peer: &PeerIdentity) -> Option<Ticket> {

@@ -1,6 +1,7 @@
 //! From settings to a running node.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,17 +28,19 @@ use crate::net::peers::{Peers, Publish};
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
+use crate::node::central::{self, Central};
 use crate::node::configured::{Configured, Source};
 use crate::node::discovering::Discovering;
 use crate::node::follow;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::metrics::{Endpoint, Extra};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
 use crate::port::Spawn;
-use crate::proto::settings::{FEATURES, Identity};
+use crate::proto::settings::{FEATURES, GOSSIP, Identity};
 use crate::service::definition::Service;
 use crate::service::host::Host;
 use crate::service::message::WireMessage;
@@ -49,11 +52,13 @@ const NEWS: usize = 1024;
 /// A node's settings. Made by `Node::builder`, or from a file by [`NodeBuilder::from_config`].
 #[must_use = "a node starts with `.start().await`"]
 pub struct NodeBuilder {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Those that code gives. They stay when a file's change.
     seeds: Vec<String>,
     providers: Vec<Arc<dyn Discovery>>,
     secret: Option<Secret>,
+    pub(super) admin_token: Option<Secret>,
+    pub(super) extra: Extra,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     router: Option<Arc<dyn Router>>,
@@ -62,6 +67,7 @@ pub struct NodeBuilder {
     follows_file: bool,
     transport: Arc<dyn Transport>,
     features: u64,
+    is_client: bool,
 }
 
 impl NodeBuilder {
@@ -75,6 +81,8 @@ impl NodeBuilder {
             seeds: Vec::new(),
             providers: Vec::new(),
             secret: None,
+            admin_token: None,
+            extra: Extra::default(),
             #[cfg(feature = "tls")]
             tls: None,
             router: None,
@@ -83,6 +91,7 @@ impl NodeBuilder {
             follows_file: false,
             transport: Arc::new(Tcp),
             features: FEATURES,
+            is_client: false,
         }
     }
 
@@ -121,6 +130,7 @@ impl NodeBuilder {
         let loaded = source.load(None)?;
         let mut builder = Self::with(loaded.read.settings.clone());
         builder.secret.clone_from(&loaded.secret);
+        builder.admin_token.clone_from(&loaded.admin_token);
         #[cfg(feature = "tls")]
         builder.tls.clone_from(&loaded.certificates.tls);
         builder.configured = Some(Configured::new(source, loaded));
@@ -138,6 +148,15 @@ impl NodeBuilder {
     /// The cluster's name. Nodes of other clusters are refused. Default: `default`.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.settings.cluster = cluster.into();
+        self
+    }
+
+    /// Makes it a client: a node that calls the services of a cluster, and can be called and answered back, without being a member. It
+    /// is nobody's [member](crate::Cluster::members), counts for no quorum, and nobody asks whether it lives but over its connections. It connects with its seeds and with
+    /// all whom they know, and runs no services under names. It does not listen. Tools and bridges are clients; its name must be one that no other node has.
+    /// Default: it is a member.
+    pub fn client(mut self) -> Self {
+        self.is_client = true;
         self
     }
 
@@ -364,29 +383,20 @@ impl NodeBuilder {
         if let Some(Problem { setting, text, .. }) = self.settings.problem() {
             return Err(StartError::InvalidSetting { setting, problem: text });
         }
+        self.check_client()?;
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
-        let (listening, address) = match &self.settings.listen {
-            Some(address) => {
-                let listener = self.bind(address).await?;
-                let at = listener.local_addr().map_err(|source| cannot_listen(address, source))?;
-                (Some(listener), Some(at))
-            }
-            None => (None, None),
-        };
+        let (listening, address) = self.bind().await?.unzip();
+        let endpoint = Endpoint::bind(&self.settings, self.admin_token.as_ref(), self.extra).await?;
+        let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Host::new(id.clone(), next_incarnation(), settings.call_timeout, events);
         let host = Arc::new(host.with_monitoring(settings.monitoring));
+        let central = Central::open(&host, &settings.cluster, &settings.central).await?;
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
-        let publisher = Arc::clone(&host);
-        let publish: Publish = Arc::new(move |event: Event| {
-            if let Event::NameLost { name, .. } = &event {
-                unique::give_up(&publisher, name);
-            }
-            publisher.publish(event);
-        });
+        let publish = publisher(&host);
         let table = Arc::new(PeerTable::new(news.clone()));
         let identity = Identity {
             cluster: settings.cluster.clone(),
@@ -399,15 +409,21 @@ impl NodeBuilder {
         let spawn: Spawn = Arc::new(move |task| drop(tasks.spawn(task)));
         let asking = AskingNode::new(settings.cluster.clone(), id.clone(), host.incarnation, address);
         let (discovering, topology) = Discovering::new(asking, Arc::clone(&spawn), &settings, self.seeds);
-        let in_force =
-            InForce::new(identity, self.features, &settings, Arc::clone(&discovering), self.router);
+        let in_force = InForce::new(identity, features, &settings, Arc::clone(&discovering), self.router);
         in_force.security.set_secret(self.secret);
         #[cfg(feature = "tls")]
         in_force.security.set_tls(self.tls);
         let me = membership::Identity::new(id.clone(), host.incarnation, address);
         let (limits, expected) = (settings.limits, in_force.expected_nodes());
-        let (coordinator, seen) =
-            Coordinator::new(me, limits, expected, events, news.clone(), Arc::clone(&publish));
+        let (coordinator, seen) = Coordinator::new(
+            me,
+            self.is_client,
+            limits,
+            expected,
+            events,
+            news.clone(),
+            Arc::clone(&publish),
+        );
         let inbox = NodeInbox {
             host: Arc::clone(&host),
             topics: Arc::clone(&topics),
@@ -437,6 +453,8 @@ impl NodeBuilder {
             in_force,
             labels,
             self.kinds,
+            self.is_client,
+            central,
             ends,
             address,
             configured,
@@ -444,11 +462,10 @@ impl NodeBuilder {
         if self.follows_file {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
+        central::start(&inner);
+        endpoint.start(&inner);
         let node = Node::owner(inner);
-        host.tasks.spawn(Arc::clone(&host.deadlines).run());
-        for task in 0..2 {
-            host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
-        }
+        keep_time(&host);
         host.tasks.spawn(coordinator.run());
         host.tasks.spawn(peers.run());
         if let Some(listener) = listening {
@@ -460,8 +477,26 @@ impl NodeBuilder {
         Ok(node)
     }
 
-    async fn bind(&self, address: &str) -> Result<Box<dyn Listener>, StartError> {
-        self.transport.listen(address).await.map_err(|source| cannot_listen(address, source))
+    /// Listens, if it is to, and gives where.
+    async fn bind(&self) -> Result<Option<(Box<dyn Listener>, SocketAddr)>, StartError> {
+        let Some(address) = &self.settings.listen else { return Ok(None) };
+        let cannot = |source| StartError::Listen { address: address.clone(), source };
+        let listener = self.transport.listen(address).await.map_err(cannot)?;
+        let at = listener.local_addr().map_err(cannot)?;
+        Ok(Some((listener, at)))
+    }
+
+    /// That a client is asked for nothing that only a member has.
+    fn check_client(&self) -> Result<(), StartError> {
+        let problem = match (&self.settings.listen, self.settings.services.first()) {
+            _ if !self.is_client => return Ok(()),
+            (Some(address), _) => format!("a client does not listen, and it is to listen on {address:?}"),
+            (None, Some(service)) => {
+                format!("a client runs no services under names, and it is to run {:?}", service.name)
+            }
+            (None, None) => return Ok(()),
+        };
+        Err(StartError::InvalidSetting { setting: "client", problem })
     }
 
     /// That nobody is let in by an oversight, and that no peer will refuse the node's own certificate.
@@ -488,8 +523,23 @@ impl NodeBuilder {
     }
 }
 
-fn cannot_listen(address: &str, source: std::io::Error) -> StartError {
-    StartError::Listen { address: address.to_owned(), source }
+/// Begins the tasks that see that time passes.
+fn keep_time(host: &Arc<Host>) {
+    host.tasks.spawn(Arc::clone(&host.deadlines).run());
+    for task in 0..2 {
+        host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
+    }
+}
+
+/// Tells everybody what happened, and does what a node does when it loses a name.
+fn publisher(host: &Arc<Host>) -> Publish {
+    let host = Arc::clone(host);
+    Arc::new(move |event: Event| {
+        if let Event::NameLost { name, .. } = &event {
+            unique::give_up(&host, name);
+        }
+        host.publish(event);
+    })
 }
 
 /// Milliseconds since the epoch, and never the same twice in a process, so that a node that is started again at once is

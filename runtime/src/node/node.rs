@@ -22,11 +22,13 @@ use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
+use crate::node::central::Central;
 use crate::node::configured::Configured;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::metrics::Meter;
 use crate::node::pools::Pools;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
@@ -73,8 +75,13 @@ pub(crate) struct Inner {
     /// Those of the node, which its services have too.
     pub(crate) labels: Labels,
     pub(crate) kinds: Kinds,
+    pub(crate) is_client: bool,
+    pub(crate) central: Arc<Central>,
     pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
+    /// Its metrics, as far as they are kept.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there are none"))]
+    pub(crate) meter: Meter,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
     pub(crate) configured: Option<Configured>,
@@ -374,6 +381,8 @@ impl Inner {
         in_force: InForce,
         labels: Labels,
         kinds: Kinds,
+        is_client: bool,
+        central: Arc<Central>,
         ends: Arc<Ends>,
         address: Option<SocketAddr>,
         configured: Option<Configured>,
@@ -390,8 +399,11 @@ impl Inner {
             in_force,
             labels,
             kinds,
+            is_client,
+            central,
             pools: Arc::default(),
             ends,
+            meter: Meter::default(),
             address,
             configured,
             managing: Mutex::default(),
@@ -413,6 +425,9 @@ impl Inner {
         let mut groups = self.groups();
         // Under the lock: a shutdown either finds the group or is seen here.
         self.check_running()?;
+        if self.is_client {
+            return Err(StartError::Client(self.host.node.clone()));
+        }
         if groups.contains_key(name) {
             return Err(StartError::NameTaken(name.to_string()));
         }

@@ -11,6 +11,7 @@ use crate::config::{Access, Asked};
 use crate::error::CallError;
 use crate::event::{DeadLetterReason, StopReason};
 use crate::id::{Address, InstanceId};
+use crate::node::central::{self, CONFIG};
 use crate::node::manager;
 use crate::node::topic::table::Topics;
 use crate::port::{Inbox, Intake, Link, Peer, WatchId, Watcher};
@@ -33,6 +34,8 @@ impl Inbox for NodeInbox {
         let head = &request.head;
         if head.instance == OWN {
             manager::ensure(&self.host);
+        } else if head.instance == CONFIG {
+            central::ensure(&self.host);
         }
         if let Some(Resident { core, deliver: Some(deliver), .. }) = self.host.resident(head.instance) {
             let access = self.access.load();

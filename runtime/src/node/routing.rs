@@ -32,6 +32,11 @@ impl RoutingTable {
         self.routes.store(Arc::new(routes));
     }
 
+    /// The rules, each in words.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        self.routes.load().in_words()
+    }
+
     /// Decides about a call, and gives that to `then`. `draw` is what [`RoutingTable::draw`] gave for it.
     #[inline]
     pub(crate) fn decide<T>(

@@ -55,7 +55,7 @@ impl Selection {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn nodes(&self) -> Answers<NodeReport> {
-        let members = self.cluster.members().members.into_iter().map(|member| member.node);
+        let members = self.members().await.into_iter();
         let reports = join_all(members.map(|node| async {
             let report = match self.manager(&node).await {
                 Ok(manager) => manager.node().await.map_err(ManageError::from),
@@ -124,6 +124,24 @@ impl Selection {
     /// Not cancel safe: some nodes may have done it.
     pub async fn stop(&self, service: &str) -> Answers<bool> {
         self.each(|manager| async move { Ok(manager.stop(service.to_owned()).await?) }).await
+    }
+
+    /// The members; those that a peer sees, if this node is a client and none itself.
+    async fn members(&self) -> Vec<NodeId> {
+        let node = self.cluster.node();
+        let mut members = self.cluster.members();
+        if node.inner().is_client {
+            members.members.clear();
+            for peer in node.peers() {
+                if let Ok(manager) = ManagerHandle::on(node, peer.as_str()).await
+                    && let Ok(seen) = manager.members().await
+                {
+                    members = seen;
+                    break;
+                }
+            }
+        }
+        members.members.into_iter().map(|member| member.node).collect()
     }
 
     /// Asks all nodes at once.

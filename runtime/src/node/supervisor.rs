@@ -254,7 +254,7 @@ impl SupervisorHandle {
     pub async fn children(&self) -> Vec<ChildInfo> {
         let (reply, hears) = oneshot::channel();
         self.control.ask(Command::Children(reply)).await;
-        hears.await.unwrap_or_default()
+        hears.await.unwrap_or_default().into_iter().map(|(child, _)| child).collect()
     }
 
     /// Ends the supervisor and its children in reverse order, and waits for it. What is queued is answered `Stopped`. A

@@ -3,6 +3,7 @@
 //! Invariant: the driver alone writes the counts; who looks at them takes the lock of the link for a moment, or none.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,13 @@ use tokio::sync::oneshot;
 use crate::id::InstanceId;
 use crate::proto::frame::Frame;
 use crate::proto::lanes::LaneBytes;
-use crate::time;
 
 use super::Link;
 
 /// What has gone over a connection.
 #[derive(Debug)]
 pub(crate) struct Traffic {
-    since: Instant,
+    since: OnceLock<Instant>,
     /// How many connections to this life of the peer were before.
     before: AtomicU32,
     bytes_read: AtomicU64,
@@ -64,13 +64,18 @@ const MOST_LINES: usize = 64;
 impl Traffic {
     pub(super) fn new() -> Self {
         Self {
-            since: time::now(),
+            since: OnceLock::new(),
             before: AtomicU32::new(0),
             bytes_read: AtomicU64::new(0),
             frames_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             own_frames: AtomicU64::new(0),
         }
+    }
+
+    /// The connection begins.
+    pub(crate) fn began(&self, now: Instant) {
+        let _ = self.since.set(now); // it begins once
     }
 
     /// Notes the totals.
@@ -98,13 +103,13 @@ impl Link {
     }
 
     /// What there is to see now.
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self, now: Instant) -> Seen {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let traffic = &self.traffic;
         let state = self.state();
         let (without_credit, lines) = state.accounts.seen(MOST_LINES);
         Seen {
-            age: time::now().saturating_duration_since(traffic.since),
+            age: traffic.since.get().map_or(Duration::ZERO, |since| now.saturating_duration_since(*since)),
             before: traffic.before(),
             bytes_read: load(&traffic.bytes_read),
             frames_read: load(&traffic.frames_read),
@@ -117,13 +122,12 @@ impl Link {
         }
     }
 
-    /// How long the peer's node takes to answer a question that nobody has to think about. `None` if the connection ends before.
+    /// Ends when the peer's node has answered a question that nobody has to think about. `None` if the connection ends before.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn round_trip(&self) -> Option<Duration> {
+    pub(crate) async fn round_trip(&self) -> Option<()> {
         let (answered, answer) = oneshot::channel();
-        let asked = time::now();
         {
             let mut state = self.state();
             if !self.is_open() {
@@ -139,8 +143,7 @@ impl Link {
             state.lanes.put_control(&Frame::Ping { token });
             self.added(state);
         }
-        answer.await.ok()?;
-        Some(time::now().saturating_duration_since(asked))
+        answer.await.ok()
     }
 
     /// The peer has answered a question.

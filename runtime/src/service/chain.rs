@@ -94,6 +94,11 @@ impl Chain {
         links
     }
 
+    /// The handler that called, if one did.
+    pub(crate) fn nearest(&self) -> Option<ChainLink> {
+        self.iter().next().map(Node::to_link)
+    }
+
     /// The chain that the wire carried.
     pub(crate) fn from_wire(links: Vec<ChainLink>) -> Self {
         links.into_iter().fold(Self::default(), |chain, link| {

@@ -142,6 +142,11 @@ pub(crate) fn current_instance() -> Option<Arc<Core>> {
     CURRENT.with_borrow(|scope| scope.as_ref().map(|scope| Arc::clone(&scope.core)))
 }
 
+/// Who called the handler that is being polled.
+pub(crate) fn current_caller() -> Caller {
+    CURRENT.with_borrow(|scope| scope.as_ref().map(|scope| scope.caller.clone()).unwrap_or_default())
+}
+
 /// What a handler may ask about the message that it handles and about its instance.
 ///
 /// A handler gets it by taking `&Context` as its first parameter after `self`; the parameter is not an argument of the

@@ -7,20 +7,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+
 use crate::error::{CallError, ChainLink};
 use crate::event::{DeadLetterReason, Down, Phase};
 use crate::id::MethodId;
 use crate::port::{Intake, Link, WatchId};
 use crate::proto::frame::{Request, RequestHead};
 use crate::service::ambient;
+use crate::service::by_name::{self, ByName};
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
-use crate::service::message::{Envelope, Message, Meta, Method, WireMessage, signature_salt};
+use crate::service::message::{Envelope, Message, Meta, Method, WireMessage, signature_salt, without_paths};
 use crate::service::parking::Parking;
 use crate::service::payload::Decoder;
 use crate::service::reply::ReplyPath;
+use crate::service::spoken::TextAnswer;
+use crate::service::tap::{self, Show};
 
 /// An instance that can be reached over the network.
 pub(crate) trait Deliver: Send + Sync + fmt::Debug {
@@ -29,6 +34,15 @@ pub(crate) trait Deliver: Send + Sync + fmt::Debug {
 
     /// Lets the end of an instance of a peer wait behind what waits of that peer. Gives it back if nothing does.
     fn hold_back(&self, watch: WatchId, down: Down) -> Option<Down>;
+
+    /// Makes a call, or a send, by the name of its method.
+    fn by_name(self: Arc<Self>, call: ByName) -> BoxFuture<'static, TextAnswer>;
+
+    /// The names of a generic service's type arguments.
+    fn type_arguments(&self) -> Vec<String>;
+
+    /// How its messages are shown.
+    fn show(&self) -> Show;
 }
 
 /// How little time a request has left for the clock to be read once more after its arguments were.
@@ -116,6 +130,18 @@ impl<M: WireMessage> Deliver for Reachable<M> {
 
     fn hold_back(&self, watch: WatchId, down: Down) -> Option<Down> {
         self.park_end(watch, down)
+    }
+
+    fn by_name(self: Arc<Self>, call: ByName) -> BoxFuture<'static, TextAnswer> {
+        Box::pin(by_name::call(Arc::clone(&self.local), call))
+    }
+
+    fn type_arguments(&self) -> Vec<String> {
+        M::type_arguments().iter().map(|name| without_paths(name())).collect()
+    }
+
+    fn show(&self) -> Show {
+        tap::show::<M>()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::monitor::Ended;
 use crate::service::reply::Reply;
+use crate::service::tap;
 use crate::service::turns::Place;
 
 /// How a handler ended.
@@ -144,6 +145,9 @@ fn begin(scope: &Scope) {
     if !core.turns().begin(scope.method()) {
         core.host().watchdog.add(core);
     }
+    if core.turns().is_traced() {
+        tap::begun(core, scope.method());
+    }
 }
 
 /// Counts a message whose handler begins. A call has a deadline.
@@ -166,10 +170,20 @@ fn waits(scope: &Scope) -> Place {
     core.turns().set_aside(since, weight.unwrap_or(0), chain.clone())
 }
 
+/// Shows a handler's end to whoever wants to see it.
+#[inline]
+fn show_end(scope: &Scope, place: Place, is_done: bool) {
+    let turns = scope.core().turns();
+    if turns.is_traced() {
+        tap::ended(scope.core(), turns.at(place), scope.method(), !is_done);
+    }
+}
+
 /// A handler has ended, with a value or by a panic.
 #[inline]
 fn ended(scope: &Scope, place: Place, is_done: bool) {
     let core = scope.core();
+    show_end(scope, place, is_done);
     match place {
         Place::Ahead => {}
         Place::Current | Place::Waits => {
@@ -295,6 +309,7 @@ pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
     if let Some(scope) = &scope {
+        show_end(scope, Place::Current, result.is_ok());
         scope.core().turns().end();
     }
     result.map_err(|panic| panic_message(&*panic))

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::Queued;
 use crate::error::StartError;
 use crate::event::{Event, StopReason};
-use crate::id::Address;
+use crate::id::{Address, InstanceId};
 
 use crate::service::context::Scope;
 use crate::service::core::{Core, Kind};
@@ -46,10 +46,16 @@ pub(crate) fn start<S: Service>(host: &Arc<Host>, name: Arc<str>, service: S) ->
     local
 }
 
-/// Starts the node's own instance, which peers reach without that it has a name. It must not run.
-pub(crate) fn start_own<S: Service>(host: &Arc<Host>, service: S, reach: Reach<S::Message>) {
+/// Starts an own instance of the node under its number, which peers reach without that it has a name. It must not run.
+pub(crate) fn start_own<S: Service>(
+    host: &Arc<Host>,
+    instance: InstanceId,
+    service: S,
+    reach: Reach<S::Message>,
+) {
     let name = S::SETTINGS.name.unwrap_or(<S::Message as Message>::INTERFACE);
-    let (local, inbox) = settle::<S>(host, host.own_address(), name.into(), false, Some(reach), false);
+    let address = Address { instance, ..host.own_address() };
+    let (local, inbox) = settle::<S>(host, address, name.into(), false, Some(reach), false);
     host.tasks.spawn(metered(local.core(), live(End::new(inbox, Some(service)))));
 }
 

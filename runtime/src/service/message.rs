@@ -16,6 +16,7 @@ use crate::service::deadlines::Tick;
 use crate::service::handle::ServiceHandle;
 use crate::service::payload::{DecodeError, Decoder};
 use crate::service::reply::ReplyPath;
+use crate::service::spoken::{ArgumentError, Arguments, Fields, TextPath};
 
 /// How a method takes its instance, which is the concurrency rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +33,59 @@ pub struct Method {
     name: &'static str,
     id: MethodId,
     receiver: Receiver,
+    /// Names and types, as the user wrote them.
+    arguments: &'static [(&'static str, &'static str)],
+    reply: &'static str,
+    streams: bool,
+    /// A text a line.
+    docs: &'static [&'static str],
 }
 
 impl Method {
     /// Describes a method: its name, the hashes of its name and of its signature, and its receiver.
     pub const fn new(name: &'static str, name_hash: u32, signature_hash: u32, receiver: Receiver) -> Self {
-        Self { name, id: MethodId { name: name_hash, signature: signature_hash }, receiver }
+        let id = MethodId { name: name_hash, signature: signature_hash };
+        Self { name, id, receiver, arguments: &[], reply: "()", streams: false, docs: &[] }
+    }
+
+    /// With arguments: their names and types.
+    #[must_use]
+    pub const fn takes(self, arguments: &'static [(&'static str, &'static str)]) -> Self {
+        Self { arguments, ..self }
+    }
+
+    /// With a reply of this type.
+    #[must_use]
+    pub const fn gives(self, reply: &'static str) -> Self {
+        Self { reply, ..self }
+    }
+
+    /// Its reply is a stream, or holds one.
+    #[must_use]
+    pub const fn streams(self) -> Self {
+        Self { streams: true, ..self }
+    }
+
+    /// With documentation, a text a line.
+    #[must_use]
+    pub const fn says(self, docs: &'static [&'static str]) -> Self {
+        Self { docs, ..self }
+    }
+
+    pub(crate) fn arguments(&self) -> &'static [(&'static str, &'static str)] {
+        self.arguments
+    }
+
+    pub(crate) fn reply(&self) -> &'static str {
+        self.reply
+    }
+
+    pub(crate) fn has_stream(&self) -> bool {
+        self.streams
+    }
+
+    pub(crate) fn docs(&self) -> &'static [&'static str] {
+        self.docs
     }
 
     /// The method's name.
@@ -92,6 +140,15 @@ pub trait WireMessage: Message {
     /// # Errors
     /// The method is not known, or the arguments do not decode.
     fn decode(method: u32, payload: Decoder<'_>, reply: ReplyPath) -> Result<Self, DecodeError>;
+
+    /// Builds a message from the hash of its method's name and its arguments as JSON.
+    ///
+    /// # Errors
+    /// The method is not known, or an argument is missing or something else.
+    fn read(method: u32, arguments: Arguments<'_>, reply: TextPath) -> Result<Self, ArgumentError>;
+
+    /// Shows the arguments, in order.
+    fn show(&self, fields: &mut Fields);
 
     /// The names of a generic service's type arguments, which are part of its signatures.
     fn type_arguments() -> &'static [fn() -> &'static str] {

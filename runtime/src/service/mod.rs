@@ -6,6 +6,7 @@
 //! | `message`, `reply`, `stub` | what it generates for an interface |
 //! | `handle`, `call`, `outbound`, `room`, `reroute` | from a handle's method to the mailbox or the connection |
 //! | `deliver`, `parking` | from the wire to the mailbox; where requests of peers wait for room |
+//! | `spoken`, `by_name` | messages as JSON; calls by the name of their method |
 //! | `queue`, `ring` | the two forms of a mailbox's queue |
 //! | `mailbox`, `inbox`, `serve`, `concurrent`, `dispatch` | from the mailbox to the handler |
 //! | `core`, `instance`, `life` | the instance, its lives, and who is told of them |
@@ -14,12 +15,14 @@
 //! | `supervisor` | who starts instances, and starts them again |
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
+//! | `tap` | shows messages to whoever wants to see them |
 //! | `turns`, `watchdog` | who sees that a handler runs too long |
 //! | `monitor` | what is counted and measured of instances and methods |
 //! | `host`, `tasks` | what a node lends to its instances |
 //! | `models` | the races at the ends of instances, for loom |
 
 pub(crate) mod ambient;
+pub(crate) mod by_name;
 pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod concurrent;
@@ -51,9 +54,11 @@ pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod sojourn;
+pub(crate) mod spoken;
 pub(crate) mod streaming;
 pub(crate) mod stub;
 pub(crate) mod supervisor;
+pub(crate) mod tap;
 pub(crate) mod tasks;
 pub(crate) mod timer;
 pub(crate) mod turns;

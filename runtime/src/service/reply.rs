@@ -12,6 +12,8 @@ use crate::error::CallError;
 use crate::id::RequestId;
 use crate::port::Link;
 use crate::proto::codec::{CodecError, Encoder};
+use crate::service::message::Wire;
+use crate::service::spoken::{self, TextAnswer, TextPath};
 
 /// Where a handler's value goes: to a caller in this process, over a connection, or nowhere (for a send).
 ///
@@ -26,7 +28,10 @@ enum End<T> {
     Nobody,
     Local { sender: oneshot::Sender<Result<T, CallError>>, begun: bool },
     Remote { link: Arc<Link>, id: RequestId, encode: Encode<T>, begun: bool },
+    Text { sender: TextSender, write: fn(&T) -> TextAnswer, begun: bool },
 }
+
+type TextSender = oneshot::Sender<TextAnswer>;
 
 type Encode<T> = fn(&T, &mut Encoder<'_>) -> Result<(), CodecError>;
 
@@ -49,6 +54,18 @@ impl<T> Reply<T> {
         Self { end }
     }
 
+    /// A reply that is written as JSON.
+    pub fn text(path: TextPath) -> Self
+    where
+        T: Wire,
+    {
+        let end = match path.0 {
+            Some(sender) => End::Text { sender, write: spoken::write, begun: false },
+            None => End::Nobody,
+        };
+        Self { end }
+    }
+
     /// A reply to a caller in this process.
     pub(crate) fn local(sender: oneshot::Sender<Result<T, CallError>>) -> Self {
         Self { end: End::Local { sender, begun: false } }
@@ -66,6 +83,7 @@ impl<T> Reply<T> {
             End::Nobody => true,
             End::Local { sender, .. } => sender.send(Ok(value)).is_ok(),
             End::Remote { link, id, encode, .. } => link.reply(id, &|out| encode(&value, out)),
+            End::Text { sender, write, .. } => !sender.is_closed() && sender.send(write(&value)).is_ok(),
         }
     }
 
@@ -85,6 +103,7 @@ impl<T> Reply<T> {
             End::Nobody => true,
             End::Local { sender, .. } => sender.is_closed(),
             End::Remote { link, id, .. } => link.is_cancelled(*id),
+            End::Text { sender, .. } => sender.is_closed(),
         }
     }
 
@@ -99,7 +118,7 @@ impl<T> Reply<T> {
     pub(crate) fn begin(&mut self) {
         match &mut self.end {
             End::Nobody => {}
-            End::Local { begun, .. } | End::Remote { begun, .. } => *begun = true,
+            End::Local { begun, .. } | End::Remote { begun, .. } | End::Text { begun, .. } => *begun = true,
         }
     }
 
@@ -114,6 +133,7 @@ impl<T> Reply<T> {
             End::Nobody => Poll::Pending,
             End::Local { sender, .. } => sender.poll_closed(cx),
             End::Remote { link, id, .. } => link.poll_cancelled(*id, cx),
+            End::Text { sender, .. } => sender.poll_closed(cx),
         }
     }
 
@@ -122,6 +142,7 @@ impl<T> Reply<T> {
             End::Nobody => {}
             End::Local { sender, .. } => drop(sender.send(Err(error))),
             End::Remote { link, id, .. } => link.fail(id, &error),
+            End::Text { sender, .. } => drop(sender.send(Err(error))),
         }
     }
 
@@ -134,7 +155,7 @@ impl<T> End<T> {
     fn begun(&self) -> bool {
         match self {
             Self::Nobody => false,
-            Self::Local { begun, .. } | Self::Remote { begun, .. } => *begun,
+            Self::Local { begun, .. } | Self::Remote { begun, .. } | Self::Text { begun, .. } => *begun,
         }
     }
 }
@@ -158,6 +179,7 @@ impl<T> fmt::Debug for Reply<T> {
             End::Nobody => "Reply(nobody)",
             End::Local { .. } => "Reply(local)",
             End::Remote { .. } => "Reply(remote)",
+            End::Text { .. } => "Reply(text)",
         })
     }
 }

@@ -22,6 +22,7 @@ use crate::service::definition::Service;
 use crate::service::dispatch::{self, Outcome};
 use crate::service::inbox::Inbox;
 use crate::service::message::{Envelope, Item, Message, Meta, Parcel};
+use crate::service::tap;
 use crate::service::turns::ON_DOWN;
 
 /// Runs messages until the life is to end.
@@ -78,6 +79,9 @@ fn run_exclusive<'s, S: Service>(
     parcel: Parcel<S::Message>,
 ) -> Option<impl Future<Output = Outcome> + Send + use<'s, S>> {
     let Item::Envelope(Envelope { message, meta }) = *parcel else { return None };
+    if core.turns().is_traced() {
+        tap::comes(core, &message, &meta);
+    }
     let scope = Scope::new(core, message.method(), meta);
     Some(service.run_exclusive(message, scope))
 }
@@ -90,6 +94,9 @@ fn run_shared<'s, S: Service>(
     parcel: Parcel<S::Message>,
 ) -> Option<impl Future<Output = Outcome> + Send + use<'s, S>> {
     let Item::Envelope(Envelope { message, meta }) = *parcel else { return None };
+    if core.turns().is_traced() {
+        tap::comes(core, &message, &meta);
+    }
     let scope = Scope::new(core, message.method(), meta);
     Some(service.run_shared(message, scope))
 }

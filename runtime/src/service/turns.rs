@@ -13,6 +13,7 @@ use slab::Slab;
 use crate::service::chain::Chain;
 use crate::service::deadlines::Tick;
 use crate::service::message::{Method, Receiver};
+use crate::service::tap::Tap;
 
 /// The turns of one instance.
 #[derive(Debug, Default)]
@@ -21,12 +22,15 @@ pub(crate) struct Turns {
     current: AtomicU64,
     /// Whether the watchdog looks at the instance.
     watched: AtomicBool,
+    /// Whether somebody wants to see its messages: see [`Tap`].
+    traced: AtomicBool,
+    tap: OnceLock<Box<Tap>>,
     /// The `&self` handlers that wait. Most instances never have one.
     beside: OnceLock<Box<Mutex<Slab<Beside>>>>,
 }
 
 /// One run of a handler: the number of the turn in its upper half, the number of the method in the lower one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turn(u64);
 
 /// What the watchdog knows of a turn.
@@ -70,6 +74,11 @@ impl Turn {
         u32::try_from(self.0 & METHOD).unwrap_or(0)
     }
 
+    /// Which run it is: a number that begins again after four thousand million.
+    pub(crate) fn run(self) -> u32 {
+        u32::try_from(self.0 >> 32).unwrap_or(0)
+    }
+
     /// Of a number that has the method's in its lower half.
     pub(crate) fn of(number: u64) -> Self {
         Self(number)
@@ -88,6 +97,39 @@ impl Turn {
 impl Run {
     pub(crate) fn new(turn: Turn, since: Option<Tick>) -> Self {
         Self { turn, since, told_slow: false, told_stuck: false }
+    }
+}
+
+/// Whoever wants to see the messages.
+impl Turns {
+    /// Whether somebody does.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced.load(Ordering::Relaxed)
+    }
+
+    /// Where they are shown, if somebody ever wanted to see them.
+    pub(crate) fn tap(&self) -> Option<&Tap> {
+        self.tap.get().map(|tap| &**tap)
+    }
+
+    /// Where they are shown from now on.
+    pub(crate) fn open_tap(&self) -> &Tap {
+        self.tap.get_or_init(Box::default)
+    }
+
+    pub(crate) fn set_traced(&self, traced: bool) {
+        self.traced.store(traced, Ordering::Release);
+    }
+
+    /// The turn that is at this place.
+    pub(crate) fn at(&self, place: Place) -> Turn {
+        match place {
+            Place::Beside(key) => {
+                self.lock_beside().get(key as usize).map_or(Turn::default(), |beside| beside.run.turn)
+            }
+            Place::Ahead | Place::Current | Place::Waits => self.current(),
+        }
     }
 }
 

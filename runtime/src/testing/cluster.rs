@@ -85,6 +85,21 @@ impl Cluster {
         &self.nodes[index]
     }
 
+    /// Starts a [client](NodeBuilder::client) of that name, whose one seed is the node of that number. It is a host of its own in the network, and
+    /// none of the cluster's nodes.
+    ///
+    /// # Panics
+    /// If it does not start, or there is no node of that number.
+    pub async fn client(&self, name: &str, seed: usize) -> Node {
+        let host = self.network.host(name);
+        let client = Node::builder(name).client().insecure_without_secret().transport(Arc::new(host));
+        let seed = format!("{}:{PORT}", self.nodes[seed].id());
+        match client.seed(seed).start().await {
+            Ok(node) => node,
+            Err(error) => panic!("client {name} did not start: {error}"),
+        }
+    }
+
     /// How many nodes the cluster was started with, whether or not they live.
     pub fn len(&self) -> usize {
         self.nodes.len()

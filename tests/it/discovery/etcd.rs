@@ -18,9 +18,9 @@ use super::peers;
 use crate::raw::{has_peers, soon};
 
 /// An etcd of one member. Dropped, it is killed.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    endpoint: String,
+    pub(crate) endpoint: String,
     peer: String,
     folder: TempDir,
 }
@@ -49,7 +49,7 @@ fn free_address() -> String {
 
 impl Server {
     /// Starts etcd and waits until it answers. Should somebody take one of its ports, others are tried.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let program = program()?;
         for _ in 0..5 {
             let folder = TempDir::new().unwrap();
@@ -62,15 +62,20 @@ impl Server {
     }
 
     /// Kills it, so that nobody answers.
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// Starts it again where it was, with what it had.
-    async fn again(&mut self) {
+    pub(crate) async fn again(&mut self) {
         let program = program().unwrap();
         self.child =
             run(&program, &self.folder, &self.endpoint, &self.peer).await.expect("its ports are free");
+    }
+
+    /// Deletes a key.
+    pub(crate) async fn take_out(&self, key: &str) {
+        self.post("/v3/kv/deleterange", &json!({ "key": encoded(key) })).await;
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {

@@ -1,6 +1,6 @@
 //! Nodes that find their first peers by providers.
 
-mod etcd;
+pub(crate) mod etcd;
 mod failing;
 mod providers;
 

@@ -21,8 +21,15 @@ impl Scene {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
         let me = Identity::new(node("me"), Incarnation(1), None);
-        let (task, seen) =
-            Coordinator::new(me, Limits::default(), watch::channel(0).1, hears, peers, Arc::new(|_| {}));
+        let (task, seen) = Coordinator::new(
+            me,
+            false,
+            Limits::default(),
+            watch::channel(0).1,
+            hears,
+            peers,
+            Arc::new(|_| {}),
+        );
         let Seen { names, members, commands } = seen;
         tokio::spawn(task.run());
         Self { names, members, commands, events }

@@ -54,6 +54,11 @@ pub(crate) struct Candidate {
 }
 
 impl Snapshot {
+    /// All names, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &[Candidate])> {
+        self.names.iter().map(|(name, candidates)| (name, &candidates[..]))
+    }
+
     /// The instances of a name, by node and number. Empty if the name is not known.
     pub(crate) fn candidates(&self, name: &str) -> &[Candidate] {
         self.names.get(name).map_or(&[], |candidates| candidates)

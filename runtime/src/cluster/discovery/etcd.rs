@@ -9,13 +9,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::config::is_address;
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, decoded, encoded, escaped, number};
 use super::{AskingNode, Discovery, DiscoveryError, DiscoveryFuture};
 
 /// How long a node that died is known still, unless it is set.
@@ -199,28 +197,6 @@ impl fmt::Debug for Etcd {
             .field("endpoints", &self.gateway.endpoints())
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
-    }
-}
-
-/// A name as one part of a key.
-fn escaped(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F")
-}
-
-fn encoded(text: &str) -> String {
-    BASE64.encode(text)
-}
-
-fn decoded(value: &Value) -> Option<String> {
-    String::from_utf8(BASE64.decode(value.as_str()?).ok()?).ok()
-}
-
-/// Whole numbers of 64 bits are texts in this JSON.
-fn number(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()).filter(|text| text.parse::<i64>().is_ok()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Full, Limited};
@@ -34,18 +36,25 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 /// The members of one etcd cluster.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     endpoints: Vec<String>,
     /// The endpoint that answered last, or the one behind one that did not.
     current: AtomicUsize,
+    /// The largest answer, in bytes.
+    max_answer: usize,
 }
 
 impl Gateway {
-    pub(super) fn new(endpoints: Vec<String>) -> Self {
-        Self { endpoints, current: AtomicUsize::new(0) }
+    pub(crate) fn new(endpoints: Vec<String>) -> Self {
+        Self { endpoints, current: AtomicUsize::new(0), max_answer: MAX_ANSWER }
     }
 
-    pub(super) fn endpoints(&self) -> &[String] {
+    /// The largest answer that is read, in bytes.
+    pub(crate) fn max_answer(self, bytes: usize) -> Self {
+        Self { max_answer: bytes, ..self }
+    }
+
+    pub(crate) fn endpoints(&self) -> &[String] {
         &self.endpoints
     }
 
@@ -56,7 +65,7 @@ impl Gateway {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. The request may have been done.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, DiscoveryError> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, DiscoveryError> {
         let body = Bytes::from(body.to_string());
         let first = self.current.load(Ordering::Relaxed);
         let failed =
@@ -64,8 +73,8 @@ impl Gateway {
         let mut outcome = failed("no endpoint", "none was given".into());
         for place in (first..first + self.endpoints.len()).map(|place| place % self.endpoints.len()) {
             let endpoint = &self.endpoints[place];
-            let answer = time::timeout(ENDPOINT, exchange(endpoint, path, body.clone())).await;
-            match answer.unwrap_or_else(|| Err(format!("no answer within {ENDPOINT:?}").into())) {
+            let answer = self.ask(endpoint, path, body.clone()).await;
+            match answer {
                 Ok(answer) => {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(answer);
@@ -79,10 +88,58 @@ impl Gateway {
         }
         outcome
     }
+
+    /// Sends a request to the endpoint that answered last and to no other, since it may have been done also where there is no answer.
+    ///
+    /// # Errors
+    /// What the endpoint said.
+    ///
+    /// # Cancel safety
+    /// As [`Gateway::post`].
+    pub(crate) async fn post_once(&self, path: &str, body: &Value) -> Result<Value, DiscoveryError> {
+        let place = self.current.load(Ordering::Relaxed) % self.endpoints.len().max(1);
+        let endpoint = self.endpoints.get(place).map_or("no endpoint", String::as_str);
+        let answer = self.ask(endpoint, path, Bytes::from(body.to_string())).await;
+        answer.map_err(|source| DiscoveryError::Registry { endpoint: endpoint.to_owned(), source })
+    }
+
+    async fn ask(&self, endpoint: &str, path: &str, body: Bytes) -> Result<Value, Failed> {
+        let answer = time::timeout(ENDPOINT, exchange(endpoint, path, body, self.max_answer)).await;
+        answer.unwrap_or_else(|| Err(format!("no answer within {ENDPOINT:?}").into()))
+    }
+}
+
+/// A name as one part of a key.
+pub(crate) fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
+
+/// The name of such a part.
+pub(crate) fn unescaped(part: &str) -> String {
+    part.replace("%2F", "/").replace("%25", "%")
+}
+
+/// A text as it stands in requests and answers.
+pub(crate) fn encoded(text: &str) -> String {
+    BASE64.encode(text)
+}
+
+/// A text as it stood in an answer.
+pub(crate) fn decoded(value: &Value) -> Option<String> {
+    String::from_utf8(BASE64.decode(value.as_str()?).ok()?).ok()
+}
+
+/// Whole numbers of 64 bits are texts in this JSON.
+pub(crate) fn number(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| text.parse::<i64>().is_ok()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// One request on a connection of its own: there are two in ten seconds.
-async fn exchange(endpoint: &str, path: &str, body: Bytes) -> Result<Value, Failed> {
+async fn exchange(endpoint: &str, path: &str, body: Bytes, max_answer: usize) -> Result<Value, Failed> {
     let stream = Tcp.connect(endpoint).await?;
     let stream = TokioIo::new(tokio::io::join(stream.reader, stream.writer));
     let (mut sender, connection) = http1::handshake(stream).await?;
@@ -94,7 +151,7 @@ async fn exchange(endpoint: &str, path: &str, body: Bytes) -> Result<Value, Fail
     let answer = pin!(async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), max_answer).collect().await?.to_bytes();
         read(status, &body)
     });
     match select(answer, pin!(connection)).await {

@@ -12,7 +12,7 @@ mod etcd;
 mod file;
 mod fixed;
 #[cfg(feature = "etcd")]
-mod gateway;
+pub(crate) mod gateway;
 
 use std::fmt;
 use std::future::{Future, ready};

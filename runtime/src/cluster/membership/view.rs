@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use foca::State;
+use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use crate::event::{Event, MemberEnd};
 use crate::id::{Incarnation, NodeId};
 
 /// The cluster's members at one moment, as one node sees them. Two nodes may see it differently for a few seconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Members {
     /// Counts the changes; only goes up in a node's life.
@@ -22,7 +23,7 @@ pub struct Members {
 }
 
 /// One member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Member {
     /// The node.
@@ -36,7 +37,7 @@ pub struct Member {
 }
 
 /// Whether a member answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum MemberState {
     /// It does.

@@ -132,6 +132,11 @@ pub(crate) enum To<'r> {
 }
 
 impl Routes {
+    /// The rules, each in words.
+    pub(crate) fn in_words(&self) -> Vec<String> {
+        self.routes.iter().map(ToString::to_string).collect()
+    }
+
     /// No rules: calls go to any instance.
     pub fn new() -> Self {
         Self::default()

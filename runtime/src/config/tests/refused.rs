@@ -180,9 +180,46 @@ fn values_that_do_not_go_together_are_refused_at_the_key_that_is_to_blame() {
 }
 
 #[test]
+fn a_central_configuration_that_cannot_be_kept_is_refused() {
+    let file = |lines: &str| format!("node.name = \"a\"\n{lines}");
+    for (lines, expected) in [
+        (
+            "config.holder = \"a\"",
+            "FILE: `config.path` is missing; node a holds the configuration, and keeps it in that file",
+        ),
+        (
+            "config.holder = \"a b\"",
+            "FILE:2: `config.holder` cannot be used: node name \"a b\" contains ' '; ",
+        ),
+        (
+            "config.etcd = [\"e:2379\"]\nconfig.holder = \"b\"",
+            "FILE:3: `config.holder` stands beside `config.etcd`; ",
+        ),
+        ("config.history = 0", "FILE:2: `config.history` is zero; more is needed"),
+        ("config.max_keys = 0", "FILE:2: `config.max_keys` is zero; more is needed"),
+        (
+            "config = { holder = \"b\", max_value = \"33 MiB\" }",
+            "FILE:2: `config.max_value` is 34603008 bytes; 1 to 33554432 are possible, half of `transport.max_message`",
+        ),
+        (
+            "config.max_total = 1",
+            "FILE:2: `config.max_total` is 1 bytes; at least `config.max_value` is needed",
+        ),
+    ] {
+        let error = parse(&file(lines), &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&expected.replace("FILE", FILE)), "{error}");
+    }
+    settings(&file("config.holder = \"b\"")); // another one's file is not this one's matter
+}
+
+#[test]
 fn what_needs_a_feature_is_refused_without_it() {
     let file = |lines: &str| format!("node.name = \"a\"\n{lines}");
-    for (key, value) in [("topology.etcd", "[\"e:2379\"]"), ("topology.etcd_prefix", "\"/shop\"")] {
+    for (key, value) in [
+        ("topology.etcd", "[\"e:2379\"]"),
+        ("topology.etcd_prefix", "\"/shop\""),
+        ("config.etcd", "[\"e:2379\"]"),
+    ] {
         let refused = parse(&file(&format!("{key} = {value}")), &[]).err().map(|error| error.to_string());
         let expected = format!(
             "FILE:2: `{key}` needs the feature `etcd`, and this program was built without it\n2 | {key} = "

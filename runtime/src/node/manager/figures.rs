@@ -162,7 +162,7 @@ pub struct ServiceReport {
 
 impl ServiceReport {
     /// The service of that name, if there is one or was. Of several interfaces under one name that of which most instances run.
-    pub(super) fn of(host: &Host, service: String) -> Option<Self> {
+    pub(in crate::node) fn of(host: &Host, service: String) -> Option<Self> {
         let mut cores = host.all_residents();
         cores.retain(|core| **core.service() == *service);
         let known = host.monitor.known(&service);

@@ -69,7 +69,7 @@ pub struct QueueReport {
 
 impl ConnectionReport {
     /// All connections, by peer and number.
-    pub(super) async fn all(inner: &Inner) -> Vec<Self> {
+    pub(in crate::node) async fn all(inner: &Inner) -> Vec<Self> {
         let mut nodes = inner.table.nodes();
         nodes.sort();
         let links = nodes.iter().filter_map(|(node, _)| inner.table.link(node));
@@ -81,7 +81,10 @@ impl ConnectionReport {
     }
 
     async fn of(link: &Arc<Link>, number: usize) -> Self {
-        let round_trip = time::timeout(ANSWERS_WITHIN, link.round_trip()).await.flatten();
+        let asked = time::now();
+        let answer = time::timeout(ANSWERS_WITHIN, link.round_trip()).await.flatten();
+        let now = time::now();
+        let round_trip = answer.map(|()| now.saturating_duration_since(asked));
         let Seen {
             age,
             before,
@@ -93,7 +96,7 @@ impl ConnectionReport {
             requests: (calls, served),
             without_credit,
             lines,
-        } = link.seen();
+        } = link.seen(now);
         Self {
             peer: link.peer().node.clone(),
             incarnation: link.peer().incarnation,

@@ -3,12 +3,13 @@
 //! Invariant: an addition is up as a whole, or gone as a whole.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::StartError;
 use crate::policy::restart::Key;
-use crate::service::supervisor::child::{Child, Halt, State};
-use crate::service::supervisor::control::{Addition, Answer, Command};
+use crate::service::supervisor::child::{Child, Halt, Lever, State};
+use crate::service::supervisor::control::{Addition, Answer, Command, Control};
 use crate::service::supervisor::ear::Ear;
 use crate::service::supervisor::run::Supervisor;
 use crate::supervision::{ChildInfo, ChildState};
@@ -139,10 +140,10 @@ impl Supervisor {
         }
     }
 
-    fn children(&self) -> Vec<ChildInfo> {
+    fn children(&self) -> Vec<(ChildInfo, Option<Arc<Control>>)> {
         let mut children: Vec<_> = self.children.iter().collect();
         children.sort_by_key(|(key, _)| **key);
-        let info = |(_, child): (&Key, &Child)| ChildInfo {
+        let info = |child: &Child| ChildInfo {
             name: child.name.to_string(),
             instance: child.lever.as_ref().and_then(|lever| lever.instance()),
             state: match child.state {
@@ -153,6 +154,7 @@ impl Supervisor {
             },
             restarts: child.restarts,
         };
-        children.into_iter().map(info).collect()
+        let control = |child: &Child| child.lever.clone().and_then(Lever::control);
+        children.into_iter().map(|(_, child)| (info(child), control(child))).collect()
     }
 }

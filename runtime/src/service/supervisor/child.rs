@@ -49,6 +49,8 @@ pub(crate) trait Lever: Send + Sync + fmt::Debug {
     fn gone(&self) -> BoxFuture<'_, ()>;
     /// The child's number, if it is an instance.
     fn instance(&self) -> Option<InstanceId>;
+    /// The child itself, if it is a supervisor.
+    fn control(self: Arc<Self>) -> Option<Arc<Control>>;
 }
 
 impl Lever for Core {
@@ -71,6 +73,10 @@ impl Lever for Core {
 
     fn instance(&self) -> Option<InstanceId> {
         Some(self.address().instance)
+    }
+
+    fn control(self: Arc<Self>) -> Option<Arc<Control>> {
+        None
     }
 }
 

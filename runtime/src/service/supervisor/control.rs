@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::StartError;
 use crate::id::InstanceId;
 use crate::service::supervisor::child::{Halt, Lever, Spec};
-use crate::supervision::ChildInfo;
+use crate::supervision::{ChildInfo, Strategy};
 
 /// How many commands may wait for a supervisor.
 const COMMANDS: usize = 64;
@@ -19,6 +19,7 @@ const COMMANDS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) name: Arc<str>,
+    pub(crate) strategy: Strategy,
     /// The hardest word so far: 0 for none, else the halt and one.
     halt: AtomicU8,
     halted: Notify,
@@ -36,8 +37,8 @@ pub(crate) enum Command {
     Restart(InstanceId, Answer),
     /// Have so many children of a name. Answered when those that are to come are up, or those that are to go are gone.
     Scale(Scale),
-    /// Tell how the children fare.
-    Children(oneshot::Sender<Vec<ChildInfo>>),
+    /// Tell how the children fare, and those of them that are supervisors themselves.
+    Children(oneshot::Sender<Vec<(ChildInfo, Option<Arc<Control>>)>>),
 }
 
 /// Where the answer to a command is heard.
@@ -64,10 +65,10 @@ pub(crate) struct Addition {
 }
 
 impl Control {
-    pub(crate) fn new(name: Arc<str>) -> (Arc<Self>, mpsc::Receiver<Command>) {
+    pub(crate) fn new(name: Arc<str>, strategy: Strategy) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, hears) = mpsc::channel(COMMANDS);
         let (halt, halted, gone) = (AtomicU8::new(0), Notify::new(), CancellationToken::new());
-        (Arc::new(Self { name, halt, halted, commands, gone }), hears)
+        (Arc::new(Self { name, strategy, halt, halted, commands, gone }), hears)
     }
 
     /// Asks something. Cancel safe: what was not asked yet is not.
@@ -128,5 +129,9 @@ impl Lever for Control {
 
     fn instance(&self) -> Option<InstanceId> {
         None
+    }
+
+    fn control(self: Arc<Self>) -> Option<Arc<Control>> {
+        Some(self)
     }
 }

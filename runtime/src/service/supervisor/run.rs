@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 
 /// Begins a supervisor's first life, in a task of its own.
 pub(crate) fn supervise(host: &Arc<Host>, plan: Plan, first: NextLife) -> Arc<Control> {
-    let (control, commands) = Control::new(plan.name);
+    let (control, commands) = Control::new(plan.name, plan.strategy);
     let mut supervisor = Supervisor {
         host: Arc::clone(host),
         control: Arc::clone(&control),

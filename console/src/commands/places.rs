@@ -1,0 +1,92 @@
+//! Which nodes are asked, and what becomes of answers of which some are failures.
+//!
+//! Invariant: what could be had is printed, and the exit code says that something could not.
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use skyhold::{CallError, ManageError, ManagerHandle, Node, NodeId};
+
+use crate::args::Where;
+use crate::failure::Failure;
+
+/// The manager of a node that is connected: whichever comes first.
+pub(super) async fn any_manager(node: &Node) -> Result<ManagerHandle, Failure> {
+    for peer in node.peers() {
+        if let Ok(manager) = ManagerHandle::on(node, peer.as_str()).await {
+            return Ok(manager);
+        }
+    }
+    Err(Failure::Unreached("the connection to the cluster was lost".to_owned()))
+}
+
+/// The names of the nodes that are meant.
+pub(super) async fn nodes(node: &Node, place: &Where) -> Result<Vec<NodeId>, Failure> {
+    if let Some(on) = &place.on {
+        let name = NodeId::new(on).map_err(|error| Failure::Usage(error.to_string()))?;
+        return Ok(vec![name]);
+    }
+    if place.label.is_empty() {
+        let members = any_manager(node).await?.members().await?;
+        return Ok(members.members.into_iter().map(|member| member.node).collect());
+    }
+    let selection = node.cluster().select();
+    let selection = place.label.iter().fold(selection, |all, (key, value)| all.with(key, value));
+    let nodes: Vec<_> = selection.nodes().await.into_keys().collect();
+    if nodes.is_empty() {
+        let labels: Vec<_> = place.label.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        return Err(Failure::failed(format!("no node has the label {}", labels.join(" and "))));
+    }
+    Ok(nodes)
+}
+
+/// Asks the manager of each node that is meant, all at once.
+pub(super) async fn ask<T, F, A>(
+    node: &Node,
+    place: &Where,
+    ask: F,
+) -> Result<Vec<(NodeId, Result<T, Failure>)>, Failure>
+where
+    F: Fn(ManagerHandle) -> A,
+    A: Future<Output = Result<T, Failure>>,
+{
+    let ask = &ask;
+    let answers = nodes(node, place).await?.into_iter().map(|name| async move {
+        let answer = match ManagerHandle::on(node, name.as_str()).await {
+            Ok(manager) => ask(manager).await,
+            Err(error) => Err(error.into()),
+        };
+        (name, answer)
+    });
+    Ok(join_all(answers).await)
+}
+
+/// The answers, and what went wrong with the others.
+pub(super) fn split<T>(
+    answers: Vec<(NodeId, Result<T, Failure>)>,
+) -> (Vec<(NodeId, T)>, Result<(), Failure>) {
+    let mut good = Vec::new();
+    let mut failure = Ok(());
+    for (node, answer) in answers {
+        match answer {
+            Ok(answer) => good.push((node, answer)),
+            Err(error) if failure.is_ok() => failure = Err(about(&node, error)),
+            Err(_) => {}
+        }
+    }
+    (good, failure)
+}
+
+/// A failure, with the node that it is about.
+pub(super) fn about(node: &NodeId, failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(text) => Failure::Failed(format!("{node}: {text}")),
+        Failure::Unreached(text) => Failure::Unreached(format!("{node}: {text}")),
+        other => other,
+    }
+}
+
+/// What a manager did, or why it did not.
+pub(super) fn done<T>(answer: Result<Result<T, ManageError>, CallError>) -> Result<T, Failure> {
+    Ok(answer??)
+}

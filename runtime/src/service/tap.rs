@@ -1,0 +1,175 @@
+//! Shows the messages of an instance to whoever wants to see them, as they begin and end.
+//!
+//! Invariant: it costs one look at a flag while nobody does, and nobody is waited for: who reads slowly misses the oldest.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::id::{Address, NodeId};
+use crate::service::context::Caller;
+use crate::service::core::Core;
+use crate::service::message::{Message, Meta, Method, WireMessage};
+use crate::service::spoken::Fields;
+use crate::service::turns::Turn;
+use crate::time;
+
+/// How many bytes of arguments are shown of one message.
+const SHOWN: usize = 1024;
+
+/// How far who reads may lag behind before the oldest are missed.
+const LAG: usize = 1024;
+
+/// Shows a message's arguments; `None` if it is one of others.
+pub(crate) type Show = fn(&dyn Any) -> Option<String>;
+
+/// Where the messages of one instance are shown.
+#[derive(Debug, Default)]
+pub(crate) struct Tap(Mutex<State>);
+
+/// Guards what is touched only while somebody looks.
+#[derive(Debug, Default)]
+struct State {
+    readers: Vec<broadcast::Sender<TraceItem>>,
+    show: Option<Show>,
+    /// The message that is about to begin.
+    next: Option<Shown>,
+    running: HashMap<Turn, Instant>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    arguments: Option<String>,
+    caller: NodeId,
+    handler: Option<String>,
+}
+
+/// What is seen of a message. Got from [`ManagerHandle::trace`](crate::ManagerHandle::trace).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TraceItem {
+    /// The instance.
+    pub instance: Address,
+    /// Which of its handlers: what has begun and what has ended have the same number.
+    pub turn: u32,
+    /// The method.
+    pub method: String,
+    /// What happened.
+    pub event: TraceEvent,
+}
+
+/// What happened to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TraceEvent {
+    /// Its handler has begun.
+    Begun {
+        /// The arguments as JSON, cut after 1 KiB. `None` where the service is local, and in a hook.
+        arguments: Option<String>,
+        /// The node of the caller.
+        caller: NodeId,
+        /// The handler that waits for the reply, as `service.method@node#instance`, if it is one.
+        handler: Option<String>,
+    },
+    /// Its handler has ended.
+    Ended {
+        /// How long after it began; `None` if that was not seen.
+        took: Option<Duration>,
+        /// Whether it panicked.
+        panicked: bool,
+    },
+    /// So much was not seen, since it was read too slowly. It belongs to no instance and no method: these are of what is seen next.
+    Missed {
+        /// How many items.
+        items: u64,
+    },
+}
+
+/// Begins to show the messages of some instances.
+pub(crate) fn open<'a>(
+    instances: impl Iterator<Item = (&'a Core, Option<Show>)>,
+) -> broadcast::Receiver<TraceItem> {
+    let (sender, receiver) = broadcast::channel(LAG);
+    for (core, show) in instances {
+        let mut state = core.turns().open_tap().lock();
+        state.show = show;
+        state.readers.push(sender.clone());
+        core.turns().set_traced(true); // under the lock, as in `publish`
+    }
+    receiver
+}
+
+/// How messages of that type are shown.
+pub(crate) fn show<M: WireMessage>() -> Show {
+    |message| {
+        let message = message.downcast_ref::<M>()?;
+        let mut fields = Fields::new(message.method());
+        message.show(&mut fields);
+        let mut text = fields.into_text();
+        if text.len() > SHOWN {
+            let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text.truncate(end);
+            text.push('\u{2026}');
+        }
+        Some(text)
+    }
+}
+
+/// A message is about to begin.
+#[cold]
+pub(crate) fn comes<M: Message>(core: &Core, message: &M, meta: &Meta) {
+    let Some(tap) = core.turns().tap() else { return };
+    let caller = match &meta.caller {
+        Caller::Here => core.host().node.clone(),
+        Caller::Peer(link) => link.peer().node.clone(),
+    };
+    let handler = meta.chain.nearest().map(|link| link.to_string());
+    let show = tap.lock().show;
+    let arguments = show.and_then(|show| show(message)); // it is the user's code: not under the lock
+    tap.lock().next = Some(Shown { arguments, caller, handler });
+}
+
+/// A handler has begun.
+#[cold]
+pub(crate) fn begun(core: &Core, method: &Method) {
+    let Some(tap) = core.turns().tap() else { return };
+    let turn = core.turns().current();
+    let mut state = tap.lock();
+    state.running.insert(turn, time::now());
+    let node = || core.host().node.clone();
+    let Shown { arguments, caller, handler } =
+        state.next.take().unwrap_or_else(|| Shown { arguments: None, caller: node(), handler: None });
+    state.publish(core, turn, method, TraceEvent::Begun { arguments, caller, handler });
+}
+
+/// A handler has ended.
+#[cold]
+pub(crate) fn ended(core: &Core, turn: Turn, method: &Method, panicked: bool) {
+    let Some(tap) = core.turns().tap() else { return };
+    let mut state = tap.lock();
+    let took = state.running.remove(&turn).map(|begun| time::now().saturating_duration_since(begun));
+    state.publish(core, turn, method, TraceEvent::Ended { took, panicked });
+}
+
+impl State {
+    fn publish(&mut self, core: &Core, turn: Turn, method: &Method, event: TraceEvent) {
+        let (instance, method) = (core.address().clone(), method.name().to_owned());
+        let item = TraceItem { instance, turn: turn.run(), method, event };
+        // Who does not read any more is gone.
+        self.readers.retain(|reader| reader.send(item.clone()).is_ok());
+        if self.readers.is_empty() {
+            core.turns().set_traced(false);
+            (self.next, self.running) = (None, HashMap::new());
+        }
+    }
+}
+
+impl Tap {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
