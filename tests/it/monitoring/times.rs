@@ -143,6 +143,9 @@ async fn time_on_the_processor_is_told_from_time_in_which_a_thread_was_kept_wait
 
         let blocked = tokio::spawn(real.block().into_future());
         // It waits while the test's own thread works for as long.
+        while instance(&manager, "real").await.running.as_deref() != Some("block") {
+            tokio::task::yield_now().await;
+        }
         let begun = std::time::Instant::now();
         while begun.elapsed() < 300 * MS {
             tokio::task::yield_now().await;
