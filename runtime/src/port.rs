@@ -33,8 +33,9 @@ use crate::proto::frame::{PIECE, PutError, Request};
 use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
-use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
+use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS, TRACE};
 use crate::proto::watch::Watch;
+use crate::trace::TraceParent;
 
 use accounts::Accounts;
 use exhausted::Exhausted;
@@ -134,6 +135,8 @@ pub(crate) struct Head {
     pub(crate) is_ahead: bool,
     /// Whether it is to be refused if its mailbox has no room.
     pub(crate) is_impatient: bool,
+    /// The span of its sender, if it is sampled. It goes to a peer that wants to know.
+    pub(crate) trace: Option<TraceParent>,
     /// The number of the handle whose order it keeps.
     pub(crate) order: u64,
     /// Whether what went before it through the same handle was long.
@@ -172,6 +175,7 @@ pub(crate) struct Link {
     has_flow: bool,
     has_streams: bool,
     has_gossip: bool,
+    has_trace: bool,
     limits: Limits,
     /// Among the connections to this peer, if there are several.
     seat: Seat,
@@ -267,6 +271,7 @@ impl Link {
             has_flow,
             has_streams,
             has_gossip: peer.features & GOSSIP != 0,
+            has_trace: peer.features & TRACE != 0,
             limits,
             seat: Seat::first(peer, limits.watches, me),
             me: Weak::clone(me),
@@ -315,6 +320,11 @@ impl Link {
     /// Whether the peer takes part in the membership.
     pub(crate) fn has_gossip(&self) -> bool {
         self.has_gossip
+    }
+
+    /// Whether requests say which trace they are part of, if it is sampled.
+    pub(crate) fn has_trace(&self) -> bool {
+        self.has_trace
     }
 
     /// Whether messages may hold streams.

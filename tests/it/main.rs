@@ -51,5 +51,6 @@ mod stuck;
 mod supervision;
 mod timers;
 mod topics;
+mod traces;
 mod travelling;
 mod watching;

@@ -45,6 +45,7 @@ impl Link {
             is_ahead: head.is_ahead && self.has_flow,
             is_impatient: head.is_impatient && self.has_flow,
             chain: head.chain,
+            trace: head.trace.filter(|_| self.has_trace),
         };
         if is_long {
             drop(state);
