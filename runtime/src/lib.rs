@@ -43,6 +43,24 @@
 //! * [`Node::events`], [`Node::counters`], [`Node::manager`], and with the feature `metrics` an endpoint for Prometheus: what happens on a node.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
+//! # Tracing
+//!
+//! Calls and handlers are spans of [`tracing`](https://docs.rs/tracing), at the target `skyhold::calls`:
+//!
+//! | span | from | to | fields |
+//! |---|---|---|---|
+//! | `call` | the call's first poll | its result | `interface`, `method`, `outcome` |
+//! | `send` | the send's first poll | that it is handed over | the same |
+//! | `handle` | the handler's beginning | its end | `service`, `method`, `instance`, `caller` (the node), `queued_us` (microseconds from the send, or the arrival at this node, to the beginning), `outcome` |
+//!
+//! A `call` is a child of the span in which it is polled, and its `handle` a child of the `call`. In a handler's polls its span is the present one, so that what it logs and calls is inside of it; a task that it spawns is
+//! not. `outcome` is `ok`, `panicked`, `expired`, `abandoned` (the caller had given up before it began) or `cut_off` (its instance ended) of a handler, and of a call the name of the [`CallError`], such as `timeout` or `no_route`, or `cancelled`. A
+//! `Result` that a method returns is its value: `ok`. Hooks, and the copies of calls that a rule mirrors, have no spans.
+//!
+//! On a node with a [`Propagator`], see [`NodeBuilder::propagator`], the spans are of level `INFO`, and a trace goes on in other nodes that have one. Whether it is sampled is decided where it begins: only what is sampled
+//! is said on the wire. Without a propagator they are of level `DEBUG`, stand around what a node's handlers log, and end at the node's border. While no subscriber wants them they cost nothing that can be measured.
+//! With the feature `otel` the propagator is `OpenTelemetry`; the example `tracing` shows a trace of two processes.
+//!
 //! # Panics in handlers
 //!
 //! A panic in a handler is answered to its caller and ends one life of that instance, and nothing else. What is
@@ -67,6 +85,8 @@ mod key;
 mod memory;
 mod net;
 mod node;
+#[cfg(feature = "otel")]
+mod otel;
 mod policy;
 mod port;
 mod proto;
@@ -77,6 +97,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod trace;
 
 #[doc(hidden)]
 pub mod __private;
@@ -122,6 +143,8 @@ pub use node::reload_all::{ClusterReload, NodeReload};
 pub use node::selection::Selection;
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
+#[cfg(feature = "otel")]
+pub use otel::OpenTelemetry;
 pub use policy::balance::candidates::{Balancer, Candidate, Candidates};
 pub use policy::balance::kinds::Balance;
 pub use policy::balance::weighted::Weighted;
@@ -135,6 +158,7 @@ pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;
 pub use supervision::{ChildInfo, ChildState, Intensity, Pace, Restart, Strategy};
+pub use trace::{Propagator, TraceParent};
 
 /// The README's programs compile.
 #[cfg(doctest)]

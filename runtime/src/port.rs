@@ -33,8 +33,9 @@ use crate::proto::frame::{PIECE, PutError, Request};
 use crate::proto::in_flight::InFlight;
 use crate::proto::inbound::Inbound;
 use crate::proto::lanes::Lanes;
-use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS};
+use crate::proto::settings::{FLOW, GOSSIP, PeerIdentity, STREAMS, TRACE};
 use crate::proto::watch::Watch;
+use crate::trace::TraceParent;
 
 use accounts::Accounts;
 use exhausted::Exhausted;
@@ -134,6 +135,8 @@ pub(crate) struct Head {
     pub(crate) is_ahead: bool,
     /// Whether it is to be refused if its mailbox has no room.
     pub(crate) is_impatient: bool,
+    /// The span of its sender, if it is sampled. It goes to a peer that wants to know.
+    pub(crate) trace: Option<TraceParent>,
     /// The number of the handle whose order it keeps.
     pub(crate) order: u64,
     /// Whether what went before it through the same handle was long.
@@ -170,8 +173,8 @@ pub(crate) struct Link {
     limit: usize,
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
-    has_streams: bool,
-    has_gossip: bool,
+    /// The features that both have.
+    features: u64,
     limits: Limits,
     /// Among the connections to this peer, if there are several.
     seat: Seat,
@@ -259,14 +262,12 @@ impl Link {
         };
         let limit = peer.max_frame;
         let has_flow = peer.features & FLOW != 0;
-        let has_streams = has_flow && peer.features & STREAMS != 0;
         let PeerIdentity { node, incarnation, listen, .. } = peer.clone();
         Arc::new_cyclic(|me| Self {
             peer: Peer { node, incarnation, listen },
             limit,
             has_flow,
-            has_streams,
-            has_gossip: peer.features & GOSSIP != 0,
+            features: peer.features,
             limits,
             seat: Seat::first(peer, limits.watches, me),
             me: Weak::clone(me),
@@ -314,12 +315,17 @@ impl Link {
 
     /// Whether the peer takes part in the membership.
     pub(crate) fn has_gossip(&self) -> bool {
-        self.has_gossip
+        self.features & GOSSIP != 0
+    }
+
+    /// Whether requests say which trace they are part of, if it is sampled.
+    pub(crate) fn has_trace(&self) -> bool {
+        self.features & TRACE != 0
     }
 
     /// Whether messages may hold streams.
     pub(crate) fn has_streams(&self) -> bool {
-        self.has_streams
+        self.has_flow && self.features & STREAMS != 0
     }
 
     /// The longest frame that is written whole, in bytes.

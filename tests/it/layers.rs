@@ -12,11 +12,11 @@ const ROWS: [&[&str]; 7] = [
     &["service", "net"],
     &["cluster"],
     &["node"],
-    &["lib", "prelude", "testing", "fuzzing", "__private"],
+    &["lib", "prelude", "otel", "testing", "fuzzing", "__private"],
 ];
 
 /// The lowest row, whose modules may know one another.
-const VOCABULARY: &[&str] = &["id", "key", "error", "config", "event", "supervision"];
+const VOCABULARY: &[&str] = &["id", "key", "error", "config", "event", "supervision", "trace"];
 
 /// What a row may not know although it stands below.
 const NEVER: [(&str, &str); 1] = [("cluster", "service")];

@@ -53,5 +53,6 @@ mod stuck;
 mod supervision;
 mod timers;
 mod topics;
+mod traces;
 mod travelling;
 mod watching;

@@ -3,6 +3,7 @@
 //! Never waits without a limit: whatever goes wrong fails a test and hangs none. Every process ends with its test.
 
 mod simpledb;
+mod tracing;
 mod wordcount;
 
 use std::ffi::OsStr;

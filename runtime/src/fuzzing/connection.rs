@@ -24,6 +24,7 @@ use crate::proto::outgoing::Outgoing;
 use crate::proto::pieces::{MAX_OPEN, PieceHead};
 use crate::proto::settings::{FEATURES, FLOW, Identity, STREAMS};
 use crate::time;
+use crate::trace::TraceParent;
 
 /// Whatever the peer says ends the connection with a reason or leaves it within its bounds; and what it is told is, after
 /// its end, not changed any more.
@@ -343,6 +344,7 @@ impl Scene {
             chain: Vec::new(),
             is_ahead: false,
             is_impatient: false,
+            trace: (form & 0x40 != 0).then(|| TraceParent::from_bytes(&[form; 25])),
             order: u64::from(form % 3),
             is_likely_long: length > 0x8000,
         };

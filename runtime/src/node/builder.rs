@@ -40,11 +40,12 @@ use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
 use crate::port::Spawn;
-use crate::proto::settings::{FEATURES, GOSSIP, Identity};
+use crate::proto::settings::{FEATURES, GOSSIP, Identity, TRACE};
 use crate::service::definition::Service;
 use crate::service::host::Host;
 use crate::service::message::WireMessage;
 use crate::time;
+use crate::trace::Propagator;
 
 /// How many pieces of news may wait for the peers' task, and for the cluster's.
 const NEWS: usize = 1024;
@@ -62,6 +63,7 @@ pub struct NodeBuilder {
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     router: Option<Arc<dyn Router>>,
+    propagator: Option<Arc<dyn Propagator>>,
     kinds: Kinds,
     configured: Option<Configured>,
     follows_file: bool,
@@ -86,6 +88,7 @@ impl NodeBuilder {
             #[cfg(feature = "tls")]
             tls: None,
             router: None,
+            propagator: None,
             kinds: Kinds::default(),
             configured: None,
             follows_file: false,
@@ -256,6 +259,13 @@ impl NodeBuilder {
         self
     }
 
+    /// What takes traces from this node to others and back, `OpenTelemetry` of the feature `otel` as a rule. Between two nodes that have one, a call made inside of
+    /// a sampled span says so, and the handler's span is its child. Default: none. See [Tracing](crate#tracing).
+    pub fn propagator(mut self, propagator: impl Propagator) -> Self {
+        self.propagator = Some(Arc::new(propagator));
+        self
+    }
+
     /// Makes services startable by the name of their kind: by the file's `[[service]]` entries and by [`ManagerHandle::start`]. `make` makes the value of each
     /// life from the service's configuration, which is read by serde once, before the service starts.
     ///
@@ -387,12 +397,12 @@ impl NodeBuilder {
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = self.bind().await?.unzip();
+        let features = self.wire_features();
         let endpoint = Endpoint::bind(&self.settings, self.admin_token.as_ref(), self.extra).await?;
-        let features = if self.is_client { self.features & !GOSSIP } else { self.features };
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Host::new(id.clone(), next_incarnation(), settings.call_timeout, events);
-        let host = Arc::new(host.with_monitoring(settings.monitoring));
+        let host = Arc::new(host.with_monitoring(settings.monitoring).with_propagator(self.propagator));
         let central = Central::open(&host, &settings.cluster, &settings.central).await?;
         let (news, hears_news) = mpsc::channel(NEWS);
         let (to_cluster, events) = mpsc::channel(NEWS);
@@ -475,6 +485,12 @@ impl NodeBuilder {
             service(node.without_owner()).await?; // a node that is dropped ends
         }
         Ok(node)
+    }
+
+    /// The features of the wire that the node has, by what it is and has.
+    fn wire_features(&self) -> u64 {
+        let without = |feature, is_there: bool| if is_there { 0 } else { feature };
+        self.features & !without(GOSSIP, !self.is_client) & !without(TRACE, self.propagator.is_some())
     }
 
     /// Listens, if it is to, and gives where.

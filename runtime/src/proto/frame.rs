@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::error::{CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
+use crate::trace::TraceParent;
 
 use super::bodies;
 use super::described::Description;
@@ -270,6 +271,8 @@ pub(crate) struct RequestHead<C = Vec<ChainLink>> {
     pub(crate) is_impatient: bool,
     /// The callers that wait for this request, the first caller first. The [`MAX_CHAIN`] latest are written.
     pub(crate) chain: C,
+    /// The span of its sender, if it is sampled and both sides have the feature `TRACE`.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// How much one side takes ahead of what it has dealt with.

@@ -134,7 +134,7 @@ pub(crate) fn dial_of(nonce: &[u8; 32]) -> u64 {
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// The features that this code has. Those that say how many connections a node wishes for are in `group`.
-pub(crate) const FEATURES: u64 = FLOW | STREAMS | GOSSIP;
+pub(crate) const FEATURES: u64 = FLOW | STREAMS | GOSSIP | TRACE;
 
 /// Credit for each instance, and long messages in pieces.
 pub(crate) const FLOW: u64 = 1 << 0;
@@ -144,6 +144,9 @@ pub(crate) const STREAMS: u64 = 1 << 1;
 
 /// Membership: `Gossip` frames.
 pub(crate) const GOSSIP: u64 = 1 << 5;
+
+/// Requests say which trace they are part of. Of nodes that take traces along.
+pub(crate) const TRACE: u64 = 1 << 6;
 
 /// The largest frame, in bytes, unless set otherwise: room for a payload of one mebibyte.
 pub(crate) const DEFAULT_MAX_FRAME: usize = (1 << 20) + 64 * 1024;

@@ -25,6 +25,7 @@ use crate::service::monitor::WaitGuard;
 use crate::service::outbound::{self, Attempt, Delivery, Mode, Sent, Waiting};
 use crate::service::reroute::{self, Back, Refusals};
 use crate::service::room::{Entered, WaitingRoom};
+use crate::service::spans::CallSpan;
 use crate::service::stub::Stub;
 
 /// A call that has not been made yet. It does nothing until it is awaited or sent.
@@ -75,13 +76,28 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
     /// # Errors
     /// [`CallError::Overloaded`] if the mailbox or the connection is full; else as [`Call::send`]. It did not run.
     pub fn try_send(self) -> Result<(), CallError> {
+        let span = CallSpan::begin(self.handle.host(), M::INTERFACE, self.stub.method, Mode::Send);
+        let result = self.try_send_in(span.as_deref());
+        if let Some(span) = span {
+            span.end(result.as_ref().err());
+        }
+        result
+    }
+
+    fn try_send_in(self, span: Option<&CallSpan>) -> Result<(), CallError> {
         let Self { handle, message, stub, timeout } = self;
-        let Err(message) = outbound::send_at_once(&handle, message) else { return Ok(()) };
+        let message = match span {
+            None => match outbound::send_at_once(&handle, message) {
+                Ok(()) => return Ok(()),
+                Err(message) => message,
+            },
+            Some(_) => message,
+        };
         let inherited = context::inherited();
         let now = handle.host().deadlines.now();
         let deadline = deadline(now, timeout, &handle, &inherited);
-        let delivery =
-            Delivery { stub, mode: Mode::Send, deadline, chain: inherited.chain, is_impatient: true };
+        let chain = span.map_or(inherited.chain.clone(), |span| span.lead(&inherited.chain, now));
+        let delivery = Delivery { stub, mode: Mode::Send, deadline, chain, is_impatient: true };
         let (refusals, flight) = (&mut Refusals::default(), &mut None);
         match outbound::attempt(&handle, message, &delivery, refusals, flight, now) {
             Attempt::Done(_) => Ok(()),
@@ -190,6 +206,8 @@ struct Pending<R: Send + 'static, M: Message> {
     /// Whether a handler makes the call, and shows that it waits once it does.
     is_nested: bool,
     waits: Option<WaitGuard>,
+    /// While spans are wanted.
+    span: Option<Box<CallSpan>>,
 }
 
 /// `Ok(None)` for a send.
@@ -215,7 +233,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let (message, state) = (Some(message), State::New);
         let refusals = Refusals::default();
         let (flight, deadline, parked, waits) = (None, None, None, None);
-        let is_nested = false;
+        let (is_nested, span) = (false, None);
         Self {
             handle,
             stub,
@@ -229,10 +247,21 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
             parked,
             is_nested,
             waits,
+            span,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
+        let polled = self.advance(cx);
+        if let Poll::Ready(result) = &polled
+            && let Some(span) = self.span.take()
+        {
+            span.end(result.as_ref().err());
+        }
+        polled
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
         if matches!(self.state, State::New)
             && let Some(message) = self.message.take()
             && let Some(result) = self.begin(message)
@@ -267,13 +296,14 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
 
     /// Hands the message over, if that is possible at once.
     fn begin(&mut self, message: M) -> Option<Outcome<R>> {
+        self.span = CallSpan::begin(self.handle.host(), M::INTERFACE, self.stub.method, self.mode);
         let mut message = match self.mode {
             // Most sends are done here, without a look at the clock.
-            Mode::Send => match outbound::send_at_once(&self.handle, message) {
+            Mode::Send if self.span.is_none() => match outbound::send_at_once(&self.handle, message) {
                 Ok(()) => return Some(Ok(None)),
                 Err(message) => message,
             },
-            Mode::Call => message,
+            Mode::Send | Mode::Call => message,
         };
         let inherited = context::inherited();
         let deadlines = &self.handle.host().deadlines;
@@ -286,7 +316,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         }
         self.deadline = Some(deadline);
         self.is_nested = !inherited.chain.is_empty();
-        if self.mode == Mode::Call && inherited.chain.is_empty() {
+        if self.mode == Mode::Call && inherited.chain.is_empty() && self.span.is_none() {
             // Most calls are done here: to an instance of this node, from outside any handler.
             match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
                 Ok(waiting) => {
@@ -307,6 +337,10 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
     /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
     #[inline(never)] // most calls have no need of it
     fn attempt(&mut self, message: M, deadline: Tick, chain: Chain, now: Tick) -> Option<Outcome<R>> {
+        let chain = match &self.span {
+            None => chain,
+            Some(span) => span.lead(&chain, now),
+        };
         let delivery = Delivery { stub: self.stub, mode: self.mode, deadline, chain, is_impatient: false };
         let (refusals, flight) = (&mut self.refusals, &mut self.flight);
         match outbound::attempt(&self.handle, message, &delivery, refusals, flight, now) {

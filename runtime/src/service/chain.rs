@@ -10,13 +10,17 @@
 //!   instance's concurrency. So it begins at once, as a recursive read lock does. This is the one exception to
 //!   "messages start in the order in which they arrived".
 //!
-//! Invariant: only values and comparisons; who is called is decided elsewhere.
+//! While spans are wanted, the trace that a message or a handler is part of stands at the front: there it costs nobody else a
+//! word. It is no link, and whoever looks at the links passes over it.
+//!
+//! Invariant: only values and comparisons; who is called is decided elsewhere. A trace stands at the front, or nowhere.
 
 use std::sync::Arc;
 
 use crate::error::{CallChain, ChainLink};
 use crate::id::Address;
 use crate::service::message::Method;
+use crate::service::spans::Trace;
 
 /// The longest chain that travels. Of a longer one the links nearest to the callee do.
 pub(crate) const MAX_CHAIN: usize = 64;
@@ -27,10 +31,22 @@ pub(crate) struct Chain(Option<Arc<Node>>);
 
 #[derive(Debug)]
 struct Node {
+    what: What,
+    behind: Chain,
+}
+
+#[derive(Debug)]
+enum What {
+    Link(Link),
+    Trace(Trace),
+}
+
+/// A handler that waits.
+#[derive(Debug)]
+struct Link {
     address: Address,
     handler: Handler,
     exclusive: bool,
-    behind: Chain,
 }
 
 #[derive(Debug)]
@@ -89,14 +105,14 @@ impl Chain {
 
     /// The chain as the wire carries it: the first caller first, at most [`MAX_CHAIN`] links.
     pub(crate) fn to_wire(&self) -> Vec<ChainLink> {
-        let mut links: Vec<_> = self.iter().take(MAX_CHAIN).map(Node::to_link).collect();
+        let mut links: Vec<_> = self.iter().take(MAX_CHAIN).map(Link::to_wire).collect();
         links.reverse();
         links
     }
 
     /// The handler that called, if one did.
     pub(crate) fn nearest(&self) -> Option<ChainLink> {
-        self.iter().next().map(Node::to_link)
+        self.iter().next().map(Link::to_wire)
     }
 
     /// The chain that the wire carried.
@@ -114,20 +130,59 @@ impl Chain {
     /// Whether nobody waits.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.untraced().0.is_none()
+    }
+
+    /// The chain with that trace at its front, and no other.
+    pub(crate) fn traced(&self, trace: Trace) -> Self {
+        Self(Some(Arc::new(Node { what: What::Trace(trace), behind: self.untraced().clone() })))
+    }
+
+    /// The trace at its front.
+    #[inline]
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        match &self.0.as_deref()?.what {
+            What::Trace(trace) => Some(trace),
+            What::Link(_) => None,
+        }
+    }
+
+    /// The trace of a message at its front, without the links: nobody waits for a send.
+    pub(crate) fn trace_alone(&self) -> Self {
+        match self.trace() {
+            Some(Trace::Message(origin, since)) => {
+                Self::default().traced(Trace::Message(origin.clone(), *since))
+            }
+            Some(Trace::Handler(_)) | None => Self::default(),
+        }
+    }
+
+    /// The links alone.
+    #[inline]
+    pub(crate) fn untraced(&self) -> &Self {
+        match self.0.as_deref() {
+            Some(Node { what: What::Trace(_), behind }) => behind,
+            _ => self,
+        }
     }
 
     fn push(&self, address: Address, handler: Handler, exclusive: bool) -> Self {
-        Self(Some(Arc::new(Node { address, handler, exclusive, behind: self.clone() })))
+        let what = What::Link(Link { address, handler, exclusive });
+        Self(Some(Arc::new(Node { what, behind: self.untraced().clone() })))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Node> {
-        std::iter::successors(self.0.as_deref(), |node| node.behind.0.as_deref())
+    fn iter(&self) -> impl Iterator<Item = &Link> {
+        std::iter::successors(self.0.as_deref(), |node| node.behind.0.as_deref()).filter_map(|node| {
+            match &node.what {
+                What::Link(link) => Some(link),
+                What::Trace(_) => None,
+            }
+        })
     }
 }
 
-impl Node {
-    fn to_link(&self) -> ChainLink {
+impl Link {
+    fn to_wire(&self) -> ChainLink {
         let handler = match &self.handler {
             Handler::Local { interface, method } => format!("{interface}.{method}").into(),
             Handler::Wire(text) => text.clone(),
@@ -140,7 +195,9 @@ impl Node {
 mod tests {
     use super::*;
     use crate::id::{Incarnation, InstanceId, NodeId};
+    use crate::service::deadlines::Tick;
     use crate::service::message::Receiver;
+    use crate::service::spans::Origin;
 
     static ADD: Method = Method::new("add", 1, 1, Receiver::Exclusive);
     static TOTAL: Method = Method::new("total", 2, 2, Receiver::Shared);
@@ -172,6 +229,28 @@ mod tests {
             chain.describe(callee).to_string(),
             "Counter.add@a#1 -> Other.total@a#2 -> Counter.add@a#1"
         );
+    }
+
+    #[test]
+    fn a_trace_at_the_front_is_no_link_and_stays_behind_when_the_chain_grows() {
+        let trace = || Trace::Message(Origin::Unknown, Tick::of(1).unwrap());
+        let nobody = Chain::default().traced(trace());
+        assert!(nobody.is_empty() && nobody.trace().is_some());
+        assert_eq!(nobody.to_wire(), []);
+
+        let one = Chain::default().with(&at(1), "Counter", &ADD);
+        let traced = one.traced(trace()).traced(trace());
+        assert_eq!(traced.to_wire(), one.to_wire());
+        assert_eq!(traced.nearest(), one.nearest());
+        assert_eq!(traced.circle(&at(1), false), Circle::Deadlock);
+        assert!(!traced.is_empty() && traced.untraced().trace().is_none());
+        let alone = traced.trace_alone();
+        assert!(alone.is_empty() && alone.trace().is_some());
+        assert!(one.trace_alone().trace().is_none());
+
+        let longer = traced.with(&at(2), "Other", &TOTAL);
+        assert!(longer.trace().is_none());
+        assert_eq!(longer.to_wire().len(), 2);
     }
 
     #[test]

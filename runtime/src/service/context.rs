@@ -23,6 +23,7 @@ use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
 use crate::service::message::{Meta, Method};
 use crate::service::monitor::metered_child;
+use crate::service::spans::{HandlerSpan, Trace};
 use crate::service::watch::Watching;
 
 thread_local! {
@@ -60,7 +61,16 @@ pub(crate) struct Inherited {
 impl Scope {
     /// The scope of a message's handler; of a hook, if nothing travels beside it.
     pub(crate) fn new(core: &Arc<Core>, method: &'static Method, meta: Meta) -> Self {
-        let Meta { deadline, caller, chain } = meta;
+        let span = match meta.chain.trace() {
+            Some(Trace::Message(origin, since)) => {
+                Some(HandlerSpan::begin(core, method, &meta, origin, *since))
+            }
+            Some(Trace::Handler(_)) | None => None,
+        };
+        let Meta { deadline, caller, mut chain } = meta;
+        if let Some(span) = span {
+            chain = chain.traced(Trace::Handler(span));
+        }
         Self { core: Arc::clone(core), method, deadline, caller, chain }
     }
 
@@ -93,7 +103,16 @@ impl Scope {
     /// The handlers that wait for this one.
     #[inline]
     pub(crate) fn chain(&self) -> &Chain {
-        &self.chain
+        self.chain.untraced()
+    }
+
+    /// The handler's span, if spans are wanted.
+    #[inline]
+    pub(crate) fn span(&self) -> Option<&HandlerSpan> {
+        match self.chain.trace()? {
+            Trace::Handler(span) => Some(span),
+            Trace::Message(..) => None,
+        }
     }
 
     /// `service.method`, for errors.
@@ -102,7 +121,7 @@ impl Scope {
     }
 }
 
-/// Runs `f` with the scope as the ambient one, and puts it back.
+/// Runs `f` with the scope as the ambient one, inside of the handler's span if there is one, and puts it back.
 #[inline]
 pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
     /// Puts the scopes back where they were, also in an unwind.
@@ -115,6 +134,8 @@ pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
             *self.scope = CURRENT.replace(self.outer.take());
         }
     }
+    let span = scope.as_ref().and_then(Scope::span).map(|span| span.span().clone());
+    let _entered = span.as_ref().map(tracing::Span::enter);
     let outer = CURRENT.replace(scope.take());
     let _leave = Leave { scope, outer };
     f()

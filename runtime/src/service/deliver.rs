@@ -24,6 +24,7 @@ use crate::service::message::{Envelope, Message, Meta, Method, WireMessage, sign
 use crate::service::parking::Parking;
 use crate::service::payload::Decoder;
 use crate::service::reply::ReplyPath;
+use crate::service::spans::{self, Origin, Trace};
 use crate::service::spoken::TextAnswer;
 use crate::service::tap::{self, Show};
 
@@ -209,7 +210,13 @@ impl<M: WireMessage> Reachable<M> {
             answer.refuse(&error, DeadLetterReason::Overloaded);
             return None;
         }
-        let meta = Meta { deadline, chain: chain.clone(), caller: Caller::Peer(Arc::clone(link)) };
+        let chain = if spans::are_wanted(self.local.host()) {
+            let origin = Origin::of_peer(head.trace, link.has_trace());
+            chain.traced(Trace::Message(origin, deadlines.tick(*now)))
+        } else {
+            chain.clone()
+        };
+        let meta = Meta { deadline, chain, caller: Caller::Peer(Arc::clone(link)) };
         Some(Envelope { message, meta })
     }
 

@@ -17,6 +17,7 @@ use crate::event::{DeadLetterReason, Phase};
 use crate::service::context::{self, Context, Scope};
 use crate::service::monitor::Ended;
 use crate::service::reply::Reply;
+use crate::service::spans;
 use crate::service::tap;
 use crate::service::turns::Place;
 
@@ -184,6 +185,9 @@ fn show_end(scope: &Scope, place: Place, is_done: bool) {
 fn ended(scope: &Scope, place: Place, is_done: bool) {
     let core = scope.core();
     show_end(scope, place, is_done);
+    if let Some(span) = scope.span() {
+        span.end(if is_done { spans::OK } else { spans::PANICKED });
+    }
     match place {
         Place::Ahead => {}
         Place::Current | Place::Waits => {
@@ -237,6 +241,9 @@ fn late<T>(scope: &Scope, reply: &Reply<T>) -> Option<Late> {
 #[cold]
 fn refuse<T>(scope: &Scope, reply: Option<Reply<T>>, why: Late) {
     let (handler, host) = (scope.handler(), scope.core().host());
+    if let Some(span) = scope.span() {
+        span.end(if why == Late::Expired { spans::EXPIRED } else { spans::ABANDONED });
+    }
     let now = host.deadlines.now();
     let phase = match why {
         // Its deadline had not passed when it was taken out of the mailbox.

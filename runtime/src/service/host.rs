@@ -20,6 +20,7 @@ use crate::service::monitor::Monitor;
 use crate::service::tasks::Tasks;
 use crate::service::watchdog::Watchdog;
 use crate::time::{self, AtomicDuration, Seldom};
+use crate::trace::Propagator;
 
 /// The number of the node's own instance, on every node: see `node::manager`. Others are numbered from 1.
 pub(crate) const OWN: InstanceId = InstanceId(0);
@@ -33,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) tasks: Tasks,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) monitor: Monitor,
+    /// Takes traces along.
+    propagator: Option<Arc<dyn Propagator>>,
     /// Set when the node begins to shut down.
     pub(crate) shutting_down: AtomicBool,
     /// Guards the instances that run here. Held for a look or a change, never across a wait.
@@ -88,6 +91,7 @@ impl Host {
             call_timeout: AtomicDuration::new(call_timeout),
             watchdog: Arc::new(Watchdog::new(Arc::clone(&deadlines))),
             monitor: Monitor::new(Monitoring::default()),
+            propagator: None,
             deadlines,
             tasks: Tasks::default(),
             shutting_down: AtomicBool::new(false),
@@ -106,6 +110,17 @@ impl Host {
     /// Sets how much is measured.
     pub(crate) fn with_monitoring(self, mode: Monitoring) -> Self {
         Self { monitor: Monitor::new(mode), ..self }
+    }
+
+    /// Sets what takes traces along.
+    pub(crate) fn with_propagator(self, propagator: Option<Arc<dyn Propagator>>) -> Self {
+        Self { propagator, ..self }
+    }
+
+    /// What takes traces along.
+    #[inline]
+    pub(crate) fn propagator(&self) -> Option<&Arc<dyn Propagator>> {
+        self.propagator.as_ref()
     }
 
     /// How long a call may take that says nothing else.

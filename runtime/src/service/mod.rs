@@ -54,6 +54,7 @@ pub(crate) mod ring;
 pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod sojourn;
+pub(crate) mod spans;
 pub(crate) mod spoken;
 pub(crate) mod streaming;
 pub(crate) mod stub;

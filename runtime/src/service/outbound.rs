@@ -27,6 +27,7 @@ use crate::service::message::{Envelope, Message, Meta, Method};
 use crate::service::reply::Reply;
 use crate::service::reroute::{self, Back, Refusals};
 use crate::service::room::{Blocked, WaitingRoom};
+use crate::service::spans::Trace;
 use crate::service::stub::{Decode, Stub};
 
 /// Whether a reply is wanted.
@@ -248,7 +249,7 @@ where
             Meta { deadline: Some(delivery.deadline), chain: delivery.chain.clone(), caller: Caller::Here };
         (meta, Some(Waiting::Local(receiver, local.address().instance)))
     } else {
-        (Meta::default(), None)
+        (delivery.meta_of_send(), None)
     };
     let envelope = Envelope { message, meta };
     let sent = if is_call && circle == Circle::Reentrant {
@@ -348,6 +349,10 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
             chain: if self.mode == Mode::Call { self.chain.to_wire() } else { Vec::new() },
             is_ahead,
             is_impatient: self.is_impatient && self.mode == Mode::Call,
+            trace: self.chain.trace().and_then(|trace| match trace {
+                Trace::Message(origin, _) => origin.parent(),
+                Trace::Handler(_) => None,
+            }),
             order: remote.order(),
             is_likely_long: remote.is_likely_long(),
         };
@@ -380,6 +385,12 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
 }
 
 impl<M: Message, R> Delivery<M, R> {
+    /// Nobody waits for a send. Only its trace goes with it.
+    fn meta_of_send(&self) -> Meta {
+        let chain = self.chain.trace_alone();
+        Meta { chain, ..Meta::default() }
+    }
+
     /// The deadline passed before the message was handed over.
     #[cold]
     fn too_late(&self, host: &Host) -> CallError {

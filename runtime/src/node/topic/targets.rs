@@ -97,6 +97,7 @@ impl Targets {
             method: self.method,
             remaining: None,
             chain: Vec::new(),
+            trace: None,
             is_ahead: false,
             is_impatient: false,
             order: self.order,

@@ -83,6 +83,7 @@ fn say(link: &Link, text: &[u8]) {
         chain,
         is_ahead: false,
         is_impatient: false,
+        trace: None,
         order: 1,
         is_likely_long: false,
     };

@@ -8,6 +8,7 @@ use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId};
 use crate::proto::fields::{Fields, FrameError, put_count, put_string};
 use crate::proto::frame::{Frame, MAX_CHAIN, MAX_HANDLER, MAX_TEXT, RequestHead};
+use crate::trace::TraceParent;
 
 /// The sender waits for a reply.
 const WANTS_REPLY: u8 = 0b01;
@@ -17,6 +18,8 @@ const HAS_CHAIN: u8 = 0b10;
 const AHEAD: u8 = 0b100;
 /// It is refused rather than that it waits for room.
 const IMPATIENT: u8 = 0b1000;
+/// The trace that it is part of follows.
+const HAS_TRACE: u8 = 0b1_0000;
 
 /// Writes a request up to its payload.
 #[inline]
@@ -32,6 +35,9 @@ pub(in crate::proto) fn write_head<C: AsRef<[ChainLink]>>(head: &RequestHead<C>,
     if head.is_impatient {
         flags |= IMPATIENT;
     }
+    if head.trace.is_some() {
+        flags |= HAS_TRACE;
+    }
     // One append of a known size is cheaper than six of which each looks for room.
     let mut fixed = [0; HEAD];
     fixed[0..8].copy_from_slice(&head.id.0.to_le_bytes());
@@ -43,6 +49,9 @@ pub(in crate::proto) fn write_head<C: AsRef<[ChainLink]>>(head: &RequestHead<C>,
     out.put_slice(&fixed);
     if !chain.is_empty() {
         write_chain(chain, out);
+    }
+    if let Some(trace) = head.trace {
+        out.put_slice(&trace.to_bytes());
     }
 }
 
@@ -58,8 +67,8 @@ pub(in crate::proto) fn read_head(fields: &mut Fields<'_>) -> Result<RequestHead
         millis => Some(Duration::from_millis(millis.into())),
     };
     let flags = fixed[28];
-    if flags & !(WANTS_REPLY | HAS_CHAIN | AHEAD | IMPATIENT) != 0 {
-        return Err(fields.wrong("flags", flags.into(), "0 to 15"));
+    if flags & !(WANTS_REPLY | HAS_CHAIN | AHEAD | IMPATIENT | HAS_TRACE) != 0 {
+        return Err(fields.wrong("flags", flags.into(), "0 to 31"));
     }
     let (wants_reply, is_ahead) = (flags & WANTS_REPLY != 0, flags & AHEAD != 0);
     let is_impatient = flags & IMPATIENT != 0;
@@ -67,7 +76,11 @@ pub(in crate::proto) fn read_head(fields: &mut Fields<'_>) -> Result<RequestHead
     if is_ahead && chain.is_empty() {
         return Err(fields.wrong("flags", flags.into(), "a chain where bit 2 is set"));
     }
-    Ok(RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain })
+    let trace = match flags & HAS_TRACE {
+        0 => None,
+        _ => Some(TraceParent::from_bytes(&fields.array("trace")?)),
+    };
+    Ok(RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain, trace })
 }
 
 /// The bytes of a request's fields up to its flags.

@@ -72,6 +72,7 @@ impl Wire {
             is_ahead: false,
             is_impatient: false,
             chain: vec![],
+            trace: None,
         };
         let payload = vec![7; size];
         if size > WHOLE {

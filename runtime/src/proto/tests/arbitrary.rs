@@ -20,6 +20,7 @@ use crate::proto::frame::{
 };
 use crate::proto::pieces::PieceHead;
 use crate::proto::watch::Watch;
+use crate::trace::TraceParent;
 
 /// Any frame.
 pub(super) fn frame() -> impl Strategy<Value = Frame> {
@@ -178,8 +179,19 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             let (id, instance) = (RequestId(id), InstanceId(instance));
             let is_ahead = id.0.is_multiple_of(3) && !chain.is_empty();
             let is_impatient = id.0.is_multiple_of(5);
-            let head =
-                RequestHead { id, instance, method, remaining, wants_reply, is_ahead, is_impatient, chain };
+            let bytes = std::array::from_fn(|at| id.0.to_le_bytes()[at % 8]);
+            let trace = id.0.is_multiple_of(2).then(|| TraceParent::from_bytes(&bytes));
+            let head = RequestHead {
+                id,
+                instance,
+                method,
+                remaining,
+                wants_reply,
+                is_ahead,
+                is_impatient,
+                chain,
+                trace,
+            };
             Request { head, payload }
         },
     )

@@ -47,6 +47,7 @@ fn head() -> RequestHead {
         is_ahead: false,
         is_impatient: false,
         chain: vec![],
+        trace: None,
     }
 }
 
@@ -125,6 +126,7 @@ proptest! {
             is_ahead: head.is_ahead,
             is_impatient: head.is_impatient,
             chain: head.chain.as_slice(),
+            trace: head.trace,
         };
         let mut out = BytesMut::new();
         put_request(&mut out, &lent, LIMIT, |out| out.put_bytes(payload)).unwrap();

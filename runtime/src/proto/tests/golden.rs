@@ -16,6 +16,7 @@ use crate::proto::frame::{
 };
 use crate::proto::pieces::PieceHead;
 use crate::proto::watch::Watch;
+use crate::trace::TraceParent;
 
 /// The bytes of digits with spaces between.
 fn bytes(hex: &str) -> Vec<u8> {
@@ -164,6 +165,7 @@ fn request_has_its_published_bytes() {
         is_ahead: false,
         is_impatient: false,
         chain: vec![],
+        trace: None,
     };
     let payload = Bytes::from_static(b"\x01\x02");
     let ids = "10 0700000000000000 0300000000000000 44332211 88776655";
@@ -183,6 +185,39 @@ fn request_has_its_published_bytes() {
             "3b000000 {ids} 30750000 03
              0100 0100 6e 0900000000000000 0200000000000000 01 0300 612e62 0102"
         ),
+    );
+}
+
+#[test]
+fn a_request_of_a_trace_has_its_published_bytes() {
+    let head = RequestHead {
+        id: RequestId(7),
+        instance: InstanceId(3),
+        method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
+        remaining: Some(Duration::from_secs(30)),
+        wants_reply: true,
+        is_ahead: false,
+        is_impatient: false,
+        chain: vec![link()],
+        trace: Some(TraceParent {
+            trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes(),
+            span_id: 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes(),
+            flags: 1,
+        }),
+    };
+    let ids = "10 0700000000000000 0300000000000000 44332211 88776655";
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7 01";
+    check(
+        &Frame::Request(Request { head: head.clone(), payload: Bytes::from_static(b"\x01\x02") }),
+        &format!(
+            "54000000 {ids} 30750000 13
+             0100 0100 6e 0900000000000000 0200000000000000 01 0300 612e62 {trace} 0102"
+        ),
+    );
+    let send = RequestHead { remaining: None, wants_reply: false, chain: vec![], ..head };
+    check(
+        &Frame::Request(Request { head: send, payload: Bytes::new() }),
+        &format!("37000000 {ids} 00000000 10 {trace}"),
     );
 }
 
@@ -299,6 +334,7 @@ fn a_request_with_the_new_flags_has_its_published_bytes() {
         is_ahead: true,
         is_impatient: true,
         chain: vec![link()],
+        trace: None,
     };
     check(
         &Frame::Request(Request { head, payload: Bytes::new() }),
