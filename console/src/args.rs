@@ -83,6 +83,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Where,
     },
+    /// What services have done: calls, times, processors; of one service each method
+    Stat {
+        service: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// The central configuration
+    Config {
+        #[command(subcommand)]
+        command: Config,
+    },
     /// The connections between nodes: traffic, queues, credit, round trip
     Connections {
         #[command(flatten)]
@@ -199,6 +210,38 @@ pub(crate) enum Command {
     },
     /// Print a script that completes commands in a shell
     Completion { shell: Shell },
+}
+
+/// What is asked of the central configuration.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Config {
+    /// Print the value of a key
+    Get { key: String },
+    /// Set a key, if no node that watches it refuses the value
+    Set {
+        key: String,
+        /// The value, as TOML: `5`, `"text"`, or lines of `key = value`
+        value: String,
+        /// Only if the key has this version
+        #[arg(long, value_name = "VERSION")]
+        expect: Option<u64>,
+    },
+    /// Delete a key
+    Delete {
+        key: String,
+        /// Only if the key has this version
+        #[arg(long, value_name = "VERSION")]
+        expect: Option<u64>,
+    },
+    /// All keys, or those that begin so
+    List {
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// The last values of a key
+    History { key: String },
+    /// Set a key to what it was in a version
+    Rollback { key: String, version: u64 },
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -55,7 +55,13 @@ impl Stage {
         fs::write(folder.path().join("other.key"), "another secret, which nobody else has").unwrap();
         let mut nodes: Vec<Node> = Vec::new();
         for (name, zone) in [("a", "eu"), ("b", "us")] {
-            let builder = Node::builder(name).cluster("shop").listen("127.0.0.1:0").label("zone", zone);
+            let builder = Node::builder(name)
+                .cluster("shop")
+                .listen("127.0.0.1:0")
+                .label("zone", zone)
+                .config_holder("a");
+            let builder =
+                if name == "a" { builder.config_path(folder.path().join("settings")) } else { builder };
             let builder = builder
                 .secret(Secret::from_file(&key).unwrap())
                 .kind("counter", |from: &Settings| Counter { total: from.from });
@@ -221,6 +227,57 @@ async fn services_are_started_scaled_restarted_drained_and_stopped() {
     );
     let plan = stage.text(&["reload", "--dry-run"]).await;
     assert_eq!(plan, "a: was not started from a file\nb: was not started from a file\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_services_have_done_is_shown_by_method() {
+    let stage = Stage::new().await;
+    for _ in 0..5 {
+        assert!(
+            stage.nodes[1]
+                .manager()
+                .call_json("counter".into(), "add".into(), "[1]".into(), None)
+                .await
+                .unwrap()
+                .is_ok()
+        );
+    }
+    stage.error(1, &["call", "counter", "fail"]).await;
+    let stat = stage.json(&["stat", "counter"]).await;
+    assert_eq!((stat.as_array().unwrap().len(), &stat[0][0]), (1, &"a".into()), "{stat}");
+    let methods = &stat[0][1]["methods"];
+    assert_eq!(
+        (&methods[0]["method"], &methods[0]["calls"], &methods[0]["outcomes"]["done"]),
+        (&"add".into(), &5.into(), &5.into())
+    );
+    assert_eq!(methods[2]["outcomes"]["panicked"], 1);
+    let text = stage.text(&["stat", "counter"]).await;
+    assert!(
+        text.contains("\nadd     a     5      0      0 ") && text.starts_with("SERVICE  NODE  INSTANCES"),
+        "{text}"
+    );
+    assert!(stage.text(&["stat"]).await.lines().count() == 2);
+    assert!(stage.error(1, &["stat", "other"]).await.contains("there is no service \"other\""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_central_configuration_is_read_and_written_from_anywhere() {
+    let stage = Stage::new().await;
+    let unset = stage.error(1, &["config", "get", "rooms"]).await;
+    assert!(unset.contains("`rooms` is not set"), "{unset}");
+    assert_eq!(stage.text(&["config", "set", "rooms", "limit = 5"]).await, "version 1\n");
+    assert_eq!(stage.text(&["config", "get", "rooms"]).await.trim(), "limit = 5");
+    assert_eq!(stage.json(&["config", "set", "rooms", "limit = 6", "--expect", "1"]).await, 2);
+    let conflict = stage.error(1, &["config", "set", "rooms", "limit = 7", "--expect", "1"]).await;
+    assert!(conflict.contains("version 2") || conflict.contains('2'), "{conflict}");
+    let history = stage.text(&["config", "history", "rooms"]).await;
+    assert!(history.starts_with("KEY    VERSION  BY  VALUE\n") && history.lines().count() == 3, "{history}");
+    assert_eq!(stage.text(&["config", "rollback", "rooms", "1"]).await, "version 3\n");
+    assert_eq!(stage.json(&["config", "list"]).await[0]["value"].as_str().unwrap().trim(), "limit = 5");
+    assert_eq!(stage.text(&["config", "delete", "rooms"]).await, "version 4\n");
+    stage.error(1, &["config", "get", "rooms"]).await;
+    assert!(stage.error(1, &["config", "set", "rooms", "limit = "]).await.starts_with("skyhold: "));
+    stage.error(2, &["config", "set", "rooms"]).await;
 }
 
 /// Reads what a program that goes on prints, and ends it.

@@ -306,6 +306,14 @@ pub struct Counters {
     pub instances_ended: u64,
     /// Children that a supervisor began another life of.
     pub restarts: u64,
+    /// Supervisors that saw more failures than their intensity allows: [`Event::GaveUp`].
+    pub gave_up: u64,
+    /// Handlers and hooks that have run for longer than their service's `slow`: [`Event::SlowHandler`].
+    pub slow_handlers: u64,
+    /// Handlers and hooks that have run for longer than their service's `stuck`: [`Event::StuckHandler`].
+    pub stuck_handlers: u64,
+    /// Mailboxes that have filled up to their service's `high_water`: [`Event::HighWater`].
+    pub high_waters: u64,
     /// Connections refused in the handshake, by either side.
     pub refused_connections: u64,
     /// Connections that have ended, by what ended them.

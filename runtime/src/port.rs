@@ -173,9 +173,8 @@ pub(crate) struct Link {
     limit: usize,
     /// Whether there is credit, and long messages go in pieces.
     has_flow: bool,
-    has_streams: bool,
-    has_gossip: bool,
-    has_trace: bool,
+    /// The features that both have.
+    features: u64,
     limits: Limits,
     /// Among the connections to this peer, if there are several.
     seat: Seat,
@@ -263,15 +262,12 @@ impl Link {
         };
         let limit = peer.max_frame;
         let has_flow = peer.features & FLOW != 0;
-        let has_streams = has_flow && peer.features & STREAMS != 0;
         let PeerIdentity { node, incarnation, listen, .. } = peer.clone();
         Arc::new_cyclic(|me| Self {
             peer: Peer { node, incarnation, listen },
             limit,
             has_flow,
-            has_streams,
-            has_gossip: peer.features & GOSSIP != 0,
-            has_trace: peer.features & TRACE != 0,
+            features: peer.features,
             limits,
             seat: Seat::first(peer, limits.watches, me),
             me: Weak::clone(me),
@@ -319,17 +315,17 @@ impl Link {
 
     /// Whether the peer takes part in the membership.
     pub(crate) fn has_gossip(&self) -> bool {
-        self.has_gossip
+        self.features & GOSSIP != 0
     }
 
     /// Whether requests say which trace they are part of, if it is sampled.
     pub(crate) fn has_trace(&self) -> bool {
-        self.has_trace
+        self.features & TRACE != 0
     }
 
     /// Whether messages may hold streams.
     pub(crate) fn has_streams(&self) -> bool {
-        self.has_streams
+        self.has_flow && self.features & STREAMS != 0
     }
 
     /// The longest frame that is written whole, in bytes.

@@ -9,6 +9,8 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cpu_time::{ProcessTime, ThreadTime};
+
 /// The present.
 #[inline]
 pub(crate) fn now() -> Instant {
@@ -60,40 +62,12 @@ impl Seldom {
 /// How long the present thread has run on a processor; `None` where the system does not tell. A call of the system: it takes some 500 ns.
 /// Real time, whatever the other clocks do.
 pub(crate) fn thread_cpu() -> Option<Duration> {
-    cpu::of_thread()
+    Some(ThreadTime::try_now().ok()?.as_duration())
 }
 
 /// How long all threads of the process have run on a processor; `None` where the system does not tell.
 pub(crate) fn process_cpu() -> Option<Duration> {
-    cpu::of_process()
-}
-
-#[cfg(unix)]
-mod cpu {
-    use std::time::Duration;
-
-    use rustix::time::{ClockId, clock_gettime};
-
-    pub(super) fn of_thread() -> Option<Duration> {
-        clock_gettime(ClockId::ThreadCPUTime).try_into().ok()
-    }
-
-    pub(super) fn of_process() -> Option<Duration> {
-        clock_gettime(ClockId::ProcessCPUTime).try_into().ok()
-    }
-}
-
-#[cfg(not(unix))]
-mod cpu {
-    use std::time::Duration;
-
-    pub(super) fn of_thread() -> Option<Duration> {
-        None
-    }
-
-    pub(super) fn of_process() -> Option<Duration> {
-        None
-    }
+    Some(ProcessTime::try_now().ok()?.as_duration())
 }
 
 /// Milliseconds since the Unix epoch by the wall clock; 0 if that is set before the epoch.

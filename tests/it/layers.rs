@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 7] = [
     VOCABULARY,
     &["proto", "policy"],
-    &["port", "time", "random", "sync"],
+    &["port", "time", "random", "sync", "memory"],
     &["service", "net"],
     &["cluster"],
     &["node"],

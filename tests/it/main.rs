@@ -29,6 +29,8 @@ mod lifecycle;
 mod logged;
 mod managing;
 mod members;
+mod metrics;
+mod monitoring;
 mod names;
 mod nested;
 mod nodes;

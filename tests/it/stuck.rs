@@ -154,7 +154,7 @@ async fn shared_handlers_that_run_beside_others_are_told_each_by_its_own_age() {
     let gates = [Gate::new(), Gate::new(), Gate::new()];
     for gate in &gates {
         worker.read(gate.clone()).try_send().unwrap();
-        tokio::time::sleep(SECOND / 2).await;
+        tokio::time::sleep(SECOND / 4).await;
         worker.quick().await.unwrap();
     }
     gates[1].open(); // before it is slow

@@ -97,7 +97,8 @@ pub(super) async fn instances(
 }
 
 /// The head of [`instance_row`].
-pub(super) const INSTANCE: &[&str] = &["SERVICE", "INSTANCE", "WAITING", "SOJOURN", "RESTARTS", "RUNNING"];
+pub(super) const INSTANCE: &[&str] =
+    &["SERVICE", "INSTANCE", "WAITING", "SOJOURN", "RESTARTS", "CPU", "RUNNING", "WAITS FOR"];
 
 /// An instance in a table.
 pub(super) fn instance_row(instance: &InstanceReport) -> Vec<String> {
@@ -107,8 +108,39 @@ pub(super) fn instance_row(instance: &InstanceReport) -> Vec<String> {
         format!("{}/{}", instance.waiting, instance.capacity),
         short(instance.sojourn),
         instance.restarts.to_string(),
-        instance.running.clone().unwrap_or_else(|| "-".to_owned()),
+        instance.figures.and_then(|figures| figures.cpu).map_or_else(|| "-".to_owned(), short),
+        running(instance),
+        waits(instance),
     ]
+}
+
+/// What runs, the oldest first.
+fn running(instance: &InstanceReport) -> String {
+    let shown = instance.handlers.iter().map(|handler| match handler.age {
+        Some(age) => format!("{} {}", handler.method, short(age)),
+        None => handler.method.clone(),
+    });
+    few(shown)
+}
+
+/// Whom it waits for, the longest wait first.
+fn waits(instance: &InstanceReport) -> String {
+    let shown = instance.waits.iter().map(|wait| {
+        let at = wait.address.as_ref().map(ToString::to_string).or_else(|| wait.service.clone());
+        let at = at.map(|at| format!(" at {at}")).unwrap_or_default();
+        format!("{}{at} {}", wait.called, short(wait.age))
+    });
+    few(shown)
+}
+
+/// The first two of several, and how many more there are.
+fn few(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(2);
+    let mut shown: Vec<_> = all.take(2).collect();
+    if more > 0 {
+        shown.push(format!("+{more}"));
+    }
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
 }
 
 /// The connections of nodes.

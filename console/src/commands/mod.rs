@@ -4,11 +4,15 @@
 //! |---|---|
 //! | `places` | which nodes are asked |
 //! | `look` | what is there: nodes, services, instances, connections, counters, the tree, rules |
+//! | `figures` | what services and methods have done |
+//! | `config` | the central configuration |
 //! | `live` | what happens, until somebody has seen enough: events, traces |
 //! | `top` | the busiest instances, on the whole screen |
 //! | `talk` | services described and called |
 //! | `steer` | what changes something |
 
+mod config;
+mod figures;
 mod live;
 mod look;
 mod places;
@@ -38,6 +42,8 @@ async fn command(node: &Node, arguments: Arguments, output: &Output) -> Result<(
         Command::Nodes => look::nodes(node, output).await,
         Command::Services => look::services(node, output).await,
         Command::Instances { service, place } => look::instances(node, &place, service, output).await,
+        Command::Stat { service, place } => figures::stat(node, &place, service, output).await,
+        Command::Config { command } => config::config(node, command, output).await,
         Command::Connections { place } => look::connections(node, &place, output).await,
         Command::Counters { place } => look::counters(node, &place, output).await,
         Command::Tree { place } => look::tree(node, &place, output).await,

@@ -111,7 +111,7 @@ impl Screen {
         let rows = self.instances.iter().take(usize::from(body.height)).map(|instance| {
             Row::new(instance_row(instance).into_iter().map(|field| field.replace(char::is_control, " ")))
         });
-        let widths = [24, 20, 12, 10, 9, 24].map(Constraint::Max);
+        let widths = [20, 16, 10, 9, 8, 9, 24, 32].map(Constraint::Max);
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let table = Table::new(rows, widths).header(Row::new(INSTANCE.to_vec()).style(bold));
         frame.render_widget(table, body);

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) limits: Limits,
+    pub(crate) admin: Admin,
     pub(crate) access: Access,
     pub(crate) routes: Routes,
     pub(crate) services: Vec<ServiceEntry>,
@@ -64,6 +65,14 @@ pub(crate) struct Discovery {
     pub(crate) etcd: Vec<String>,
     pub(crate) etcd_prefix: String,
     pub(crate) refresh: Duration,
+}
+
+/// Where people and their programs look at the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Where the metrics are told.
+    pub(crate) metrics: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Default for Discovery {
@@ -113,6 +122,7 @@ impl Settings {
             call_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),
+            admin: Admin::default(),
             access: Access::open(),
             routes: Routes::new(),
             services: Vec::new(),
@@ -181,17 +191,19 @@ impl Settings {
 
     /// What this program cannot do, as it was built without the feature for it.
     pub(super) fn missing_feature(&self) -> Option<Problem> {
-        let text = "needs the feature `etcd`, and this program was built without it".to_owned();
-        let problem = |key| Some(Problem { setting: key, key, text });
-        match &self.discovery {
-            _ if cfg!(feature = "etcd") => None,
-            Discovery { etcd, .. } if !etcd.is_empty() => problem("topology.etcd"),
-            Discovery { etcd_prefix, .. } if *etcd_prefix != Discovery::default().etcd_prefix => {
-                problem("topology.etcd_prefix")
-            }
-            Discovery { .. } if !self.central.etcd.is_empty() => problem("config.etcd"),
-            Discovery { .. } => None,
-        }
+        let (discovery, default) = (&self.discovery, Discovery::default());
+        let (etcd, metrics) = (("etcd", cfg!(feature = "etcd")), ("metrics", cfg!(feature = "metrics")));
+        let used = [
+            ("topology.etcd", !discovery.etcd.is_empty(), etcd),
+            ("topology.etcd_prefix", discovery.etcd_prefix != default.etcd_prefix, etcd),
+            ("config.etcd", !self.central.etcd.is_empty(), etcd),
+            ("admin.metrics", self.admin.metrics.is_some(), metrics),
+            ("admin.token_file", self.admin.token_file.is_some(), metrics),
+        ];
+        let (key, _, (feature, _)) =
+            used.into_iter().find(|(_, is_used, (_, is_there))| *is_used && !is_there)?;
+        let text = format!("needs the feature `{feature}`, and this program was built without it");
+        Some(Problem { setting: key, key, text })
     }
 
     /// Which of the files for a secret or for certificates is named without those that it needs.

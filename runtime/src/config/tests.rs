@@ -75,6 +75,8 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("limits.names", "10", "10"),
         ("limits.instances", "12", "12"),
         ("limits.events", "11", "11"),
+        ("admin.metrics", "\"127.0.0.1:9100\"", "127.0.0.1:9100"),
+        ("admin.token_file", "\"admin.token\"", "/etc/skyhold/admin.token"),
     ]
 }
 
@@ -85,6 +87,7 @@ fn is_left_out(key: &str) -> bool {
     !cfg!(feature = "tls") && certificates.contains(&key)
         || !cfg!(feature = "etcd") && registry.contains(&key)
         || key == "config.etcd"
+        || !cfg!(feature = "metrics") && key.starts_with("admin.")
 }
 
 #[test]

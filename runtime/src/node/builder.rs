@@ -34,6 +34,7 @@ use crate::node::discovering::Discovering;
 use crate::node::follow;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::metrics::{Endpoint, Extra};
 use crate::node::node::{Inner, Node};
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
@@ -57,6 +58,8 @@ pub struct NodeBuilder {
     seeds: Vec<String>,
     providers: Vec<Arc<dyn Discovery>>,
     secret: Option<Secret>,
+    pub(super) admin_token: Option<Secret>,
+    pub(super) extra: Extra,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     router: Option<Arc<dyn Router>>,
@@ -80,6 +83,8 @@ impl NodeBuilder {
             seeds: Vec::new(),
             providers: Vec::new(),
             secret: None,
+            admin_token: None,
+            extra: Extra::default(),
             #[cfg(feature = "tls")]
             tls: None,
             router: None,
@@ -128,6 +133,7 @@ impl NodeBuilder {
         let loaded = source.load(None)?;
         let mut builder = Self::with(loaded.read.settings.clone());
         builder.secret.clone_from(&loaded.secret);
+        builder.admin_token.clone_from(&loaded.admin_token);
         #[cfg(feature = "tls")]
         builder.tls.clone_from(&loaded.certificates.tls);
         builder.configured = Some(Configured::new(source, loaded));
@@ -391,13 +397,8 @@ impl NodeBuilder {
         self.check_security(&id)?;
         let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = self.bind().await?.unzip();
-        let mut features = self.features;
-        if self.is_client {
-            features &= !GOSSIP;
-        }
-        if self.propagator.is_none() {
-            features &= !TRACE;
-        }
+        let features = self.wire_features();
+        let endpoint = Endpoint::bind(&self.settings, self.admin_token.as_ref(), self.extra).await?;
         let settings = self.settings;
         let events = settings.limits.events;
         let host = Host::new(id.clone(), next_incarnation(), settings.call_timeout, events);
@@ -472,11 +473,9 @@ impl NodeBuilder {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
         central::start(&inner);
+        endpoint.start(&inner);
         let node = Node::owner(inner);
-        host.tasks.spawn(Arc::clone(&host.deadlines).run());
-        for task in 0..2 {
-            host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
-        }
+        keep_time(&host);
         host.tasks.spawn(coordinator.run());
         host.tasks.spawn(peers.run());
         if let Some(listener) = listening {
@@ -486,6 +485,12 @@ impl NodeBuilder {
             service(node.without_owner()).await?; // a node that is dropped ends
         }
         Ok(node)
+    }
+
+    /// The features of the wire that the node has, by what it is and has.
+    fn wire_features(&self) -> u64 {
+        let without = |feature, is_there: bool| if is_there { 0 } else { feature };
+        self.features & !without(GOSSIP, !self.is_client) & !without(TRACE, self.propagator.is_some())
     }
 
     /// Listens, if it is to, and gives where.
@@ -531,6 +536,14 @@ impl NodeBuilder {
             return Err(StartError::InvalidSetting { setting: "secret", problem });
         }
         Ok(())
+    }
+}
+
+/// Begins the tasks that see that time passes.
+fn keep_time(host: &Arc<Host>) {
+    host.tasks.spawn(Arc::clone(&host.deadlines).run());
+    for task in 0..2 {
+        host.tasks.spawn(Arc::clone(&host.watchdog).run(task));
     }
 }
 

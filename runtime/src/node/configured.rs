@@ -26,6 +26,9 @@ const SECRET: [&str; 2] = ["security.secret_file", "security.also_accept_file"];
 /// The keys from which certificates come.
 const CERTIFICATES: [&str; 3] = ["security.certificate", "security.key", "security.authorities"];
 
+/// The key from which the token of the node's endpoints comes.
+const ADMIN_TOKEN: &str = "admin.token_file";
+
 /// The key that says where calls go.
 const ROUTES: [&str; 1] = ["route"];
 
@@ -44,6 +47,7 @@ pub(crate) struct Source {
 pub(crate) struct Loaded {
     pub(crate) read: Read,
     pub(crate) secret: Option<Secret>,
+    pub(crate) admin_token: Option<Secret>,
     pub(crate) certificates: Certificates,
     contents: Contents,
     digest: Digest,
@@ -102,12 +106,13 @@ impl Source {
         // Before the files are read: what changes in between is found to have changed by the next reload.
         let contents = contents(&read.settings);
         let digest = digest(text.as_bytes(), &contents);
-        let secret = secret(&read)?;
+        let (secret, admin_token) =
+            (secret(&read)?, load(&read, ADMIN_TOKEN, read.settings.admin.token_file.as_deref())?);
         let named =
             NodeId::new(&read.settings.name).map_err(|error| read.invalid("node.name", error.to_string()))?;
         let certificates = Certificates::load(&read.settings, node.unwrap_or(&named))
             .map_err(|problem| read.invalid("security.certificate", format!("cannot be used: {problem}")))?;
-        Ok(Loaded { read, secret, certificates, contents, digest })
+        Ok(Loaded { read, secret, admin_token, certificates, contents, digest })
     }
 }
 
@@ -165,7 +170,7 @@ impl Configured {
     ) -> Result<Reload, ConfigError> {
         let mut state = self.state();
         let Plan { loaded, in_force, reload } = self.decide(&state, load()?, inner)?;
-        let Loaded { read, secret, certificates, contents, digest } = loaded;
+        let Loaded { read, secret, certificates, contents, digest, .. } = loaded;
         let has = |keys: &[&str]| touches(&reload.changes, keys);
 
         let security = &inner.in_force.security;
@@ -273,16 +278,18 @@ fn content_changes(state: &State, loaded: &Loaded, changes: &[Change]) -> Vec<Ch
 
 /// The secret that a configuration names.
 fn secret(read: &Read) -> Result<Option<Secret>, ConfigError> {
-    let load = |key, file: &Option<PathBuf>| {
-        let secret = file.as_ref().map(Secret::from_file).transpose();
-        secret.map_err(|error| read.invalid(key, format!("cannot be used: {}", Chain(&error))))
-    };
-    let secret = load("security.secret_file", &read.settings.secret_file)?;
-    let other = load("security.also_accept_file", &read.settings.also_accept_file)?;
+    let secret = load(read, "security.secret_file", read.settings.secret_file.as_deref())?;
+    let other = load(read, "security.also_accept_file", read.settings.also_accept_file.as_deref())?;
     Ok(match (secret, other) {
         (Some(secret), Some(other)) => Some(secret.also_accept(&other)),
         (secret, _) => secret,
     })
+}
+
+/// The secret in the file that stands under a key.
+fn load(read: &Read, key: &str, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    let secret = file.map(Secret::from_file).transpose();
+    secret.map_err(|error| read.invalid(key, format!("cannot be used: {}", Chain(&error))))
 }
 
 fn contents(settings: &Settings) -> Contents {

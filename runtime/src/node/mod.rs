@@ -14,6 +14,11 @@ pub(crate) mod instances;
 pub(crate) mod kinds;
 pub(crate) mod lookup;
 pub(crate) mod manager;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+pub(crate) mod metrics;
 #[expect(clippy::module_inception, reason = "the file holds the type of that name")]
 pub(crate) mod node;
 mod pools;

@@ -28,6 +28,7 @@ use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
+use crate::node::metrics::Meter;
 use crate::node::pools::Pools;
 use crate::node::topic::table::Topics;
 use crate::service::context::{Context, current_instance};
@@ -78,6 +79,9 @@ pub(crate) struct Inner {
     pub(crate) central: Arc<Central>,
     pub(crate) pools: Arc<Pools>,
     ends: Arc<Ends>,
+    /// Its metrics, as far as they are kept.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there are none"))]
+    pub(crate) meter: Meter,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
     pub(crate) configured: Option<Configured>,
@@ -399,6 +403,7 @@ impl Inner {
             central,
             pools: Arc::default(),
             ends,
+            meter: Meter::default(),
             address,
             configured,
             managing: Mutex::default(),

@@ -45,7 +45,7 @@ impl Link {
             is_ahead: head.is_ahead && self.has_flow,
             is_impatient: head.is_impatient && self.has_flow,
             chain: head.chain,
-            trace: head.trace.filter(|_| self.has_trace),
+            trace: head.trace.filter(|_| self.has_trace()),
         };
         if is_long {
             drop(state);
@@ -107,7 +107,7 @@ impl Link {
     /// Runs `f`, which writes a message; gives the streams in it. Without the feature a stream cannot be written.
     #[inline]
     pub(super) fn writing<T>(&self, f: impl FnOnce() -> T) -> (T, Vec<Given>) {
-        if self.has_streams { streams::writing(&self.stream_numbers, f) } else { (f(), Vec::new()) }
+        if self.has_streams() { streams::writing(&self.stream_numbers, f) } else { (f(), Vec::new()) }
     }
 
     #[inline]

@@ -362,6 +362,9 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         };
         self.state = State::Reply(waiting);
         self.message = sent.message.filter(|_| matches!(self.handle.target(), Target::Routed(_)));
+        if self.waits.is_some() {
+            self.show_wait(); // now it is known at which instance
+        }
         None
     }
 
@@ -451,11 +454,17 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         if host.monitor.mode == Monitoring::Off {
             return;
         }
-        let remote = || match &self.state {
-            State::Reply(waiting) => waiting.remote_address(),
-            _ => None,
+        let (method, since) = (self.stub.method, host.deadlines.seen());
+        // Never two for one call: the old one goes first.
+        self.waits = None;
+        self.waits = match (&self.state, self.handle.target()) {
+            (State::Reply(waiting), target) => match waiting.local_instance() {
+                Some(instance) => WaitGuard::here(instance, method, since),
+                None => WaitGuard::elsewhere(target, waiting.remote_address(), method, since),
+            },
+            (_, Target::Local(local)) => WaitGuard::here(local.address().instance, method, since),
+            (_, target) => WaitGuard::elsewhere(target, None, method, since),
         };
-        self.waits = WaitGuard::begin(self.handle.target(), remote, self.stub.method, host.deadlines.seen());
     }
 
     fn finish(&mut self, result: Outcome<R>) -> Poll<Outcome<R>> {

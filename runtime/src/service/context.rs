@@ -129,7 +129,8 @@ pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
             *self.scope = CURRENT.replace(self.outer.take());
         }
     }
-    let _entered = scope.as_ref().and_then(Scope::span).map(HandlerSpan::enter);
+    // In a box, so that where there is no span it is a word.
+    let _entered = scope.as_ref().and_then(Scope::span).map(|span| Box::new(span.enter()));
     let outer = CURRENT.replace(scope.take());
     let _leave = Leave { scope, outer };
     f()

@@ -111,6 +111,7 @@ impl Core {
         kind: &'static Kind,
         supervised: bool,
     ) -> Self {
+        let monitored = monitor::Place::new(&host.monitor, &service, kind);
         Self {
             address,
             service,
@@ -124,7 +125,7 @@ impl Core {
             watchers: Watchers::default(),
             turns: Turns::default(),
             gauge: Gauge::default(),
-            monitored: monitor::Place::new(&host.monitor),
+            monitored,
             is_done: AtomicBool::new(false),
             done: Notify::new(),
             local: OnceLock::new(),

@@ -226,7 +226,7 @@ impl<M: WireMessage> Reachable<M> {
         // The answer goes first: what the dropped message answers then comes too late.
         match refused {
             Refused::Full(_envelope) => {
-                answer.refuse(&self.local.full(arrival.method), DeadLetterReason::Overloaded)
+                answer.refuse(&self.local.full(arrival.method), DeadLetterReason::Overloaded);
             }
             Refused::Closed(_envelope) => self.refuse_stopped(arrival),
         }

@@ -74,6 +74,10 @@ struct Counts {
     instances_started: AtomicU64,
     instances_ended: AtomicU64,
     restarts: AtomicU64,
+    gave_up: AtomicU64,
+    slow_handlers: AtomicU64,
+    stuck_handlers: AtomicU64,
+    high_waters: AtomicU64,
     refused_connections: AtomicU64,
 }
 
@@ -234,15 +238,19 @@ impl Host {
                 tracing::info!(node = %self.node, supervisor, child, "restarted");
             }
             Event::GaveUp { supervisor, child, reason } => {
+                self.counts.gave_up.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(node = %self.node, supervisor, child, reason, "gave up");
             }
             Event::SlowHandler { address, handler, age, .. } => {
+                self.counts.slow_handlers.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%address, handler, ?age, "slow handler");
             }
             Event::StuckHandler { address, handler, age, .. } => {
+                self.counts.stuck_handlers.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%address, handler, ?age, "stuck handler");
             }
             Event::HighWater { address, service, waiting, capacity } => {
+                self.counts.high_waters.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%address, service, waiting, capacity, "the mailbox fills");
             }
             Event::PeerRefused { address, reason } => {
@@ -331,6 +339,10 @@ impl Host {
             instances_started: counts.instances_started.load(Ordering::Relaxed),
             instances_ended: counts.instances_ended.load(Ordering::Relaxed),
             restarts: counts.restarts.load(Ordering::Relaxed),
+            gave_up: counts.gave_up.load(Ordering::Relaxed),
+            slow_handlers: counts.slow_handlers.load(Ordering::Relaxed),
+            stuck_handlers: counts.stuck_handlers.load(Ordering::Relaxed),
+            high_waters: counts.high_waters.load(Ordering::Relaxed),
             refused_connections: counts.refused_connections.load(Ordering::Relaxed),
             ended_connections: EndedConnections::default(), // the node knows them
         }

@@ -100,7 +100,7 @@ pub(crate) fn call_at_once<R, M: Message>(
     *(stub.reply)(&mut message) = Reply::local(sender);
     let meta = Meta { deadline: Some(deadline), ..Meta::default() };
     match local.try_send(Envelope { message, meta }) {
-        Ok(()) => Ok(Waiting::Local(receiver)),
+        Ok(()) => Ok(Waiting::Local(receiver, local.address().instance)),
         Err(Refused::Full(envelope) | Refused::Closed(envelope)) => Err(envelope.message),
     }
 }
@@ -247,7 +247,7 @@ where
         *(delivery.stub.reply)(&mut message) = Reply::local(sender);
         let meta =
             Meta { deadline: Some(delivery.deadline), chain: delivery.chain.clone(), caller: Caller::Here };
-        (meta, Some(Waiting::Local(receiver)))
+        (meta, Some(Waiting::Local(receiver, local.address().instance)))
     } else {
         (delivery.meta_of_send(), None)
     };
@@ -402,7 +402,8 @@ impl<M: Message, R> Delivery<M, R> {
 
 /// Where a call waits for its reply.
 pub(crate) enum Waiting<R> {
-    Local(oneshot::Receiver<Result<R, CallError>>),
+    /// By this instance.
+    Local(oneshot::Receiver<Result<R, CallError>>, InstanceId),
     Remote(RemoteWaiting<R>),
 }
 
@@ -421,7 +422,7 @@ impl<R> Waiting<R> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
         let lost = || CallError::NoReply("the reply's place was dropped".into());
         match self {
-            Self::Local(receiver) => {
+            Self::Local(receiver, _) => {
                 Poll::Ready(ready!(Pin::new(receiver).poll(cx)).unwrap_or_else(|_| Err(lost())))
             }
             Self::Remote(waiting) => {
@@ -435,10 +436,19 @@ impl<R> Waiting<R> {
         }
     }
 
+    /// The number of the instance that has the call, if it is on this node.
+    #[inline]
+    pub(crate) fn local_instance(&self) -> Option<InstanceId> {
+        match self {
+            Self::Local(_, instance) => Some(*instance),
+            Self::Remote(_) => None,
+        }
+    }
+
     /// The instance that has the call, if it is on another node.
     pub(crate) fn remote_address(&self) -> Option<Address> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(..) => None,
             Self::Remote(waiting) => {
                 let Peer { node, incarnation, .. } = waiting.link.peer();
                 Some(Address { node: node.clone(), incarnation: *incarnation, instance: waiting.instance })

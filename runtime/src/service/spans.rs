@@ -110,11 +110,11 @@ impl CallSpan {
     /// Begins one inside of the present span, if spans are wanted.
     #[inline]
     pub(crate) fn begin(host: &Host, interface: &str, method: &Method, mode: Mode) -> Option<Box<Self>> {
-        are_wanted(host).then(|| Self::new(host, interface, method, mode))
+        are_wanted(host).then(|| Box::new(Self::new(host, interface, method, mode)))
     }
 
     #[cold]
-    fn new(host: &Host, interface: &str, method: &Method, mode: Mode) -> Box<Self> {
+    fn new(host: &Host, interface: &str, method: &Method, mode: Mode) -> Self {
         let fields = (interface, method.name());
         let span = match mode {
             Mode::Call => {
@@ -134,7 +134,7 @@ impl CallSpan {
             }
         };
         let origin = Origin::of(host, &span);
-        Box::new(Self { span, origin, is_ended: false })
+        Self { span, origin, is_ended: false }
     }
 
     /// The chain of callers with this at its front, for a message that begins to wait now.
@@ -144,7 +144,7 @@ impl CallSpan {
 
     /// The result is there.
     #[cold]
-    pub(crate) fn end(mut self: Box<Self>, error: Option<&CallError>) {
+    pub(crate) fn end(mut self, error: Option<&CallError>) {
         self.is_ended = true;
         record(&self.span, error.map_or(OK, name_of));
     }
@@ -199,10 +199,10 @@ impl HandlerSpan {
         Self { span, is_ended: AtomicBool::new(false) }
     }
 
-    /// Makes it the present span of this thread until that is dropped. A box: where there is no span it is a word.
+    /// Makes it the present span of this thread until that is dropped.
     #[cold]
-    pub(crate) fn enter(&self) -> Box<EnteredSpan> {
-        Box::new(self.span.clone().entered())
+    pub(crate) fn enter(&self) -> EnteredSpan {
+        self.span.clone().entered()
     }
 
     /// The handler has ended, or was not begun.

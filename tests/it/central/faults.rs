@@ -1,7 +1,5 @@
 //! Holders that go and come back, networks that break, and nodes that were told different things.
 
-use std::time::Duration;
-
 use skyhold::{Access, Event, Events};
 
 use super::*;
@@ -222,13 +220,19 @@ async fn who_asks_one_that_is_no_holder_is_told_so() {
 #[tokio::test(start_paused = true)]
 async fn rules_of_access_say_who_may_write_and_follow() {
     let held = Held::new();
-    let cluster = Cluster::start_with(3, move |node| {
-        held.tell(node).access(Access::open().allow("n0", "skyhold/config").allow("n1", "skyhold/config"))
+    let cluster = Cluster::start_with(4, move |node| {
+        let service = "skyhold/config";
+        let access = Access::open().allow("n0", service).allow("n1", service);
+        held.tell(node).access(access.allow_methods("n3", service, ["follow", "history"]))
     });
     let cluster = cluster.await;
     cluster[1].config().set("key", &1).await.unwrap();
     reaches(&mut watch(&cluster[1], "key").await, 1).await;
     let error = cluster[2].config().set("key", &2).await.unwrap_err();
+    assert!(matches!(error, CentralError::Denied(_)), "{error}");
+    reaches(&mut watch(&cluster[3], "key").await, 1).await;
+    assert_eq!(history(&cluster[3], "key").await, texts(&["1"]));
+    let error = cluster[3].config().set("key", &2).await.unwrap_err();
     assert!(matches!(error, CentralError::Denied(_)), "{error}");
     assert_eq!(
         cluster[2].config().get::<u8>("key").unwrap_err(),

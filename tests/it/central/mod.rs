@@ -7,12 +7,16 @@ mod managed;
 mod watching;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
 use skyhold::{CentralError, NodeBuilder, Setting, Version};
 use tempfile::TempDir;
+
+/// How long a value may take. Nothing here takes so long, but for a bug.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The holder of a cluster's configuration, and the folder of its file. Nodes are told by [`Held::tell`].
 #[derive(Clone)]
@@ -55,9 +59,13 @@ async fn watch(node: &Node, key: &str) -> Setting<Value> {
 /// Waits until the setting has a value. Of two that are compared the last one is from JSON.
 async fn reaches(setting: &mut Setting<Value>, expected: impl Into<Value>) {
     let expected = expected.into();
-    while *setting.get() != expected {
-        setting.changed().await.unwrap();
-    }
+    let reached = async {
+        while *setting.get() != expected {
+            setting.changed().await.unwrap();
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+    assert!(in_time, "{setting:?} is not {expected}");
 }
 
 /// Waits until all nodes know a value.

@@ -100,9 +100,8 @@ async fn a_node_that_was_not_asked_keeps_its_last_good_value_and_says_so() {
     assert_eq!(began.elapsed().as_secs(), 2);
     cluster.heal().await;
     let refused = loop {
-        match events.next().await.unwrap() {
-            refused @ Event::ConfigRefused { .. } => break refused,
-            _ => {}
+        if let refused @ Event::ConfigRefused { .. } = events.next().await.unwrap() {
+            break refused;
         }
     };
     let reason = "invalid type: string \"nonsense\", expected struct Match".to_owned();

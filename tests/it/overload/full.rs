@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::poll;
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
-use skyhold::{DeadLetterReason, Event, Events, Restart, StopReason};
+use skyhold::{Balance, DeadLetterReason, Event, Events, Restart, StopReason};
 
 use crate::gate::{Gate, Log, Watch, local_node, settle};
 
@@ -159,6 +159,7 @@ async fn a_call_through_a_name_that_a_full_mailbox_rejects_goes_to_another_insta
         .start()
         .await
         .unwrap();
+    let clerk = clerk.balance(Balance::RoundRobin);
     // In turns: the first one holds two of these, is held itself, and has no more room.
     for _ in 0..6 {
         clerk.hold().try_send().unwrap();

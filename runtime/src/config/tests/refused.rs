@@ -215,16 +215,19 @@ fn a_central_configuration_that_cannot_be_kept_is_refused() {
 #[test]
 fn what_needs_a_feature_is_refused_without_it() {
     let file = |lines: &str| format!("node.name = \"a\"\n{lines}");
-    for (key, value) in [
-        ("topology.etcd", "[\"e:2379\"]"),
-        ("topology.etcd_prefix", "\"/shop\""),
-        ("config.etcd", "[\"e:2379\"]"),
+    let (etcd, metrics) = (("etcd", cfg!(feature = "etcd")), ("metrics", cfg!(feature = "metrics")));
+    for (key, value, (feature, is_there)) in [
+        ("topology.etcd", "[\"e:2379\"]", etcd),
+        ("topology.etcd_prefix", "\"/shop\"", etcd),
+        ("admin.metrics", "\"127.0.0.1:0\"", metrics),
+        ("admin.token_file", "\"token\"", metrics),
+        ("config.etcd", "[\"e:2379\"]", etcd),
     ] {
         let refused = parse(&file(&format!("{key} = {value}")), &[]).err().map(|error| error.to_string());
         let expected = format!(
-            "FILE:2: `{key}` needs the feature `etcd`, and this program was built without it\n2 | {key} = "
+            "FILE:2: `{key}` needs the feature `{feature}`, and this program was built without it\n2 | {key} = "
         );
-        let expected = (!cfg!(feature = "etcd")).then(|| expected.replace("FILE", FILE));
+        let expected = (!is_there).then(|| expected.replace("FILE", FILE));
         let is_expected = match (&refused, &expected) {
             (Some(refused), Some(expected)) => refused.starts_with(expected),
             (refused, expected) => refused == expected,

@@ -151,7 +151,8 @@ impl CentralConfig {
         Ok(listed.map(|setting| SettingVersion::clone(setting)).collect())
     }
 
-    /// Gives a key a value, and gives its version. When this returns it is kept, and known on this node; on others a moment later.
+    /// Gives a key a value, and gives its version. When this returns it is kept, and known on this node (for which it waits 2 s
+    /// at most); on others a moment later.
     ///
     /// # Errors
     /// [`CentralError`]: nothing has changed, but for [`CentralError::Unconfirmed`].

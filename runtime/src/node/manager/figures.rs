@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::Address;
 use crate::service::core::Core;
 use crate::service::host::Host;
-use crate::service::monitor::{Ended, OfMethod, Summary, Tally, WaitingCall};
+use crate::service::monitor::{self, Ended, OfMethod, Summary, Tally, WaitingCall};
 use crate::service::turns::{Turn, name_of};
 
 /// What was counted and measured of an instance since it was made, through all its lives, or of all instances of a service.
@@ -40,9 +40,9 @@ pub struct Figures {
     pub longest_poll: Duration,
     /// How long its polls ran on a processor; `None` where the system does not tell.
     ///
-    /// It is read about once for each 250 µs of work, at both ends of a poll that is measured by the clock too, and `busy` is scaled by the part that
-    /// those really ran. Of a poll that took less than some microseconds reading it takes as long, and the whole poll counts as run. For work that takes
-    /// seconds in all the error is a few in a hundred.
+    /// It is `busy` without the time in which the thread did not run. That is measured about once for each 250 µs of work, as reading the processor's time
+    /// takes long itself, and stands for the polls between; so a poll of more than that is measured each time, as long as such ones follow one another. In a poll of
+    /// less than a microsecond or two nothing of it is seen. It never goes down.
     pub cpu: Option<Duration>,
     /// The most messages that ever waited in the mailbox; of a service in one of its mailboxes.
     pub most_waiting: usize,
@@ -106,9 +106,9 @@ pub struct HandlerReport {
 pub struct WaitReport {
     /// The method whose handler waits.
     pub method: String,
-    /// The instance that it waits for; `None` where a call to a name has gone to an instance on the same node.
+    /// The instance that it waits for; `None` while a call to a name has not gone to one.
     pub address: Option<Address>,
-    /// The name that it has called, if it called one.
+    /// The name of the service that it waits for, where that is known: it called a name, or an instance of its own node that has one.
     pub service: Option<String>,
     /// What it has called, as `Interface.method`.
     pub called: String,
@@ -151,6 +151,9 @@ pub struct ServiceReport {
     pub waiting: usize,
     /// How many lives they have had before their present ones.
     pub restarts: u64,
+    /// How many bytes of memory it holds, of all instances, ended ones included: what its tasks have allocated and nobody has given back, exactly. What it was sent
+    /// was allocated by the sender, and counts there. `None` unless the feature `memory` is on and the program has its allocator: see `skyhold_memory`.
+    pub memory: Option<u64>,
     /// What was counted and measured of these instances; `None` if nothing is. What ended ones did is in `methods` alone.
     pub figures: Option<Figures>,
     /// Its methods, also of instances that have ended. Empty if nothing is measured. The times of at most 1,024 methods are kept on a node.
@@ -159,10 +162,10 @@ pub struct ServiceReport {
 
 impl ServiceReport {
     /// The service of that name, if there is one or was. Of several interfaces under one name that of which most instances run.
-    pub(super) fn of(host: &Host, service: &str) -> Option<Self> {
+    pub(in crate::node) fn of(host: &Host, service: String) -> Option<Self> {
         let mut cores = host.all_residents();
         cores.retain(|core| **core.service() == *service);
-        let known = host.monitor.known(service);
+        let known = host.monitor.known(&service);
         let interfaces = cores.iter().map(|core| core.interface()).chain(known.iter().map(|(name, _)| *name));
         let count = |interface: &&str| cores.iter().filter(|core| core.interface() == *interface).count();
         let interface = interfaces.max_by_key(count)?;
@@ -179,12 +182,13 @@ impl ServiceReport {
             MethodReport::of(method.name(), method.id().name, index, &cores, of_method(index))
         });
         Some(Self {
-            service: service.to_owned(),
+            service,
             interface: interface.to_owned(),
             instances: cores.len(),
             waiting: cores.iter().map(|core| waiting(core)).sum(),
             restarts: cores.iter().map(|core| u64::from(core.life_number())).sum(),
             methods: methods.collect(),
+            memory: known.as_ref().and_then(|known| known.memory()),
             figures: cores.iter().filter_map(|core| Figures::of(core)).reduce(Figures::and),
         })
     }
@@ -215,7 +219,7 @@ impl Figures {
     pub(super) fn of(core: &Core) -> Option<Self> {
         let now = core.now()?;
         let figures = core.figures();
-        let tally = figures.map_or_else(Tally::default, |figures| figures.total());
+        let tally = figures.map_or_else(Tally::default, monitor::Figures::total);
         let count = |ended| figures.map_or(0, |figures| figures.ended(ended));
         let is_message = |turn: &Turn| core.methods().iter().any(|method| method.id().name == turn.method());
         Some(Self {

@@ -106,7 +106,7 @@ impl Manager {
     /// A service of the node, by its name, with its methods: what its instances have done and do. `None` if there is none, and never was. Instances without a
     /// name are found by the name of their type.
     pub fn stats(&self, context: &Context, service: String) -> Option<ServiceReport> {
-        ServiceReport::of(&context.node().inner().host, &service)
+        ServiceReport::of(&context.node().inner().host, service)
     }
 
     /// Every connection of the node, by peer. Each peer is asked for an answer first, which may take a second.

@@ -14,7 +14,7 @@ use crate::time;
 pub struct ProcessReport {
     /// How much memory it occupies, in bytes; `None` where the system does not tell, as for `threads`: only Linux does.
     pub resident: Option<u64>,
-    /// How long its threads have run on processors, in all; `None` but on Unix.
+    /// How long its threads have run on processors, in all; `None` where the system does not tell.
     pub cpu: Option<Duration>,
     /// How many threads it has.
     pub threads: Option<u64>,

@@ -69,7 +69,7 @@ pub struct QueueReport {
 
 impl ConnectionReport {
     /// All connections, by peer and number.
-    pub(super) async fn all(inner: &Inner) -> Vec<Self> {
+    pub(in crate::node) async fn all(inner: &Inner) -> Vec<Self> {
         let mut nodes = inner.table.nodes();
         nodes.sort();
         let links = nodes.iter().filter_map(|(node, _)| inner.table.link(node));

@@ -1,8 +1,7 @@
 //! What the polls of a task took: how many there were, how long they ran by the clock and on the processor.
 //!
-//! The clock is read for samples of the polls, and the processor's time for samples of those, as asking for it takes 20 times as long.
-//! A poll that was measured by both says which part of the time it really ran, and the whole time is scaled by that part: a thread that was
-//! preempted, or blocked, ran less than the clock says.
+//! The clock is read for samples of the polls, and the processor's time for samples of those, as asking for it takes 20 times as long. A poll
+//! that was measured by both says for how long its thread did not run, since it was preempted or blocked; what ran is the time by the clock without that.
 //!
 //! Invariant: one task writes with plain loads and stores; several tasks only where `Adds` says so.
 
@@ -26,9 +25,10 @@ pub(super) struct Account {
     /// All in nanoseconds. What the polls took by the clock, as far as samples say.
     wall: AtomicU64,
     longest: AtomicU64,
-    /// What those took by the clock and on the processor that were measured by both, with their weights.
-    both_wall: AtomicU64,
-    both_cpu: AtomicU64,
+    /// How long a thread did not run in them, as far as samples say.
+    idle: AtomicU64,
+    /// The most that was ever told to have run: a sample that stands for many must not take anything back.
+    told: AtomicU64,
 }
 
 /// How numbers are added up.
@@ -44,8 +44,8 @@ impl Adds {
     #[inline]
     pub(super) fn add(self, to: &AtomicU64, number: u64) {
         match self {
-            Self::Alone => to.store(to.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed),
-            Self::Together => drop(to.fetch_add(number, Ordering::Relaxed)),
+            Self::Alone => to.store(to.load(Ordering::Relaxed).wrapping_add(number), Ordering::Release),
+            Self::Together => drop(to.fetch_add(number, Ordering::Release)),
         }
     }
 }
@@ -81,6 +81,12 @@ impl PollSampler {
         Self { wall: Sampler::new(seed), cpu: Sampler::new(seed ^ 0x5555_5555) }
     }
 
+    /// A poll begins that is measured by the clock, and on the processor too if it `is_late`, for itself alone.
+    pub(super) fn begin_early(clock: &Deadlines, is_late: bool) -> Measured {
+        let cpu = is_late.then(time::thread_cpu).flatten().map(|before| (1, before));
+        Measured { weight: 1, began: clock.now(), cpu }
+    }
+
     /// A poll begins: gives what has to be ended with [`PollSampler::end`], if it is measured.
     #[inline]
     pub(super) fn begin(&self, clock: &Deadlines) -> Option<Measured> {
@@ -104,24 +110,36 @@ impl PollSampler {
         clock: &Deadlines,
         precise: bool,
     ) {
-        let Measured { weight, began, cpu } = *measured;
-        let wall = time::nanos(began.until(clock.now()));
-        let weight = u64::from(weight);
-        adds.add(&account.wall, wall.saturating_mul(weight));
-        account.note_longest(wall);
-        if let Some((group, before)) = cpu
-            && let Some(now) = time::thread_cpu()
-        {
-            let (cpu, weight) = (time::nanos(now.saturating_sub(before)), weight * u64::from(group));
-            // Asking for it takes time on the processor too, of which a part is in here. Less than nothing never ran.
-            let cpu = if wall == 0 { cpu } else { cpu.min(wall) };
-            adds.add(&account.both_wall, wall.saturating_mul(weight));
-            adds.add(&account.both_cpu, cpu.saturating_mul(weight));
-        }
+        let wall = measured.note(account, adds, clock);
         let group = if precise { 1 } else { CLOCK_EACH / wall.max(1) };
         self.wall.set_group(group);
         let work = wall.saturating_mul(group.clamp(1, u64::from(super::sampler::LARGEST)));
         self.cpu.set_group(if precise { 1 } else { PROCESSOR_EACH / work.max(1) });
+    }
+}
+
+impl Measured {
+    /// Notes what the poll took, which has ended; gives it in nanoseconds.
+    pub(super) fn note(&self, account: &Account, adds: Adds, clock: &Deadlines) -> u64 {
+        let Self { weight, began, cpu } = *self;
+        let wall = time::nanos(began.until(clock.now()));
+        let weight = u64::from(weight);
+        if let Some((group, before)) = cpu
+            && let Some(now) = time::thread_cpu()
+        {
+            // Asking for it takes time on the processor too, of which a part is in here: at most all of it ran.
+            let idle = wall.saturating_sub(time::nanos(now.saturating_sub(before)));
+            adds.add(&account.idle, idle.saturating_mul(weight * u64::from(group)));
+        }
+        // Last: whoever sees this sees what did not run of it.
+        adds.add(&account.wall, wall.saturating_mul(weight));
+        account.note_longest(wall);
+        wall
+    }
+
+    /// How long it has taken, in nanoseconds.
+    pub(super) fn wall(&self, clock: &Deadlines) -> u64 {
+        time::nanos(self.began.until(clock.now()))
     }
 }
 
@@ -142,31 +160,23 @@ impl Account {
         }
     }
 
+    /// What the polls came to.
     pub(super) fn spent(&self) -> Spent {
-        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let (wall, both_wall, both_cpu) = (read(&self.wall), read(&self.both_wall), read(&self.both_cpu));
-        let cpu = match both_wall {
-            0 => both_cpu, // under a clock that stands still only this one moves
-            _ => {
-                let scaled = u128::from(wall) * u128::from(both_cpu) / u128::from(both_wall);
-                u64::try_from(scaled).unwrap_or(u64::MAX)
-            }
-        };
+        let read = |number: &AtomicU64| number.load(Ordering::Acquire);
+        let wall = read(&self.wall); // first: see `end`
+        let idle = read(&self.idle);
+        let ran = wall.saturating_sub(idle);
+        let told = self.told.fetch_max(ran, Ordering::Relaxed).max(ran);
         Spent {
             polls: read(&self.polls),
             wall: Duration::from_nanos(wall),
             longest: Duration::from_nanos(read(&self.longest)),
-            cpu: time::thread_cpu().map(|_| Duration::from_nanos(cpu)),
+            cpu: time::thread_cpu().map(|_| Duration::from_nanos(told)),
         }
     }
 }
 
 impl Spent {
-    /// Nothing was.
-    pub(crate) fn none() -> Self {
-        Self { cpu: time::thread_cpu().map(|_| Duration::ZERO), ..Self::default() }
-    }
-
     /// Both together.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {

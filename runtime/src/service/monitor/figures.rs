@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config::Monitoring;
-use crate::service::core::Core;
+use crate::memory;
+use crate::service::core::{Core, Kind};
 use crate::service::deadlines::Tick;
 use crate::service::message::Method;
 use crate::service::monitor::account::{Account, Adds, Measured, PollSampler, Spent, group_of};
@@ -30,6 +31,10 @@ pub(crate) struct Place {
     figures: OnceLock<Box<Figures>>,
     /// The polls before there were any.
     early_polls: AtomicU32,
+    /// How long those took, in nanoseconds.
+    early_wall: AtomicU64,
+    /// Where the instance's memory is counted, if it is.
+    counted: Option<Arc<OfService>>,
     is_on: bool,
     is_precise: bool,
 }
@@ -98,11 +103,15 @@ pub(crate) struct Now {
 }
 
 impl Place {
-    pub(crate) fn new(monitor: &Monitor) -> Self {
+    pub(crate) fn new(monitor: &Monitor, service: &Arc<str>, kind: &'static Kind) -> Self {
+        let is_on = monitor.mode != Monitoring::Off;
+        let is_counted = is_on && memory::is_counted();
         Self {
+            counted: is_counted.then(|| monitor.service(service, kind.interface, kind.methods)).flatten(),
             figures: OnceLock::new(),
             early_polls: AtomicU32::new(0),
-            is_on: monitor.mode != Monitoring::Off,
+            early_wall: AtomicU64::new(0),
+            is_on,
             is_precise: monitor.mode == Monitoring::Precise,
         }
     }
@@ -125,7 +134,17 @@ impl Core {
     #[cold]
     fn make_figures(&self) -> Option<&Figures> {
         let place = self.monitored();
-        place.is_on.then(|| &**place.figures.get_or_init(|| Box::new(Figures::new(self))))
+        let make = || {
+            let _outside = memory::leave(); // they are not the service's
+            Box::new(Figures::new(self))
+        };
+        place.is_on.then(|| &**place.figures.get_or_init(make))
+    }
+
+    /// Counts what this thread allocates from now on for the instance's service, if that is counted.
+    #[inline]
+    pub(super) fn enter(&self) -> Option<memory::Entered<'_>> {
+        self.monitored().counted.as_ref()?.enter()
     }
 
     /// Whether anything is measured.
@@ -143,17 +162,26 @@ impl Core {
         u32::try_from(number >> 32).unwrap_or(0)
     }
 
-    /// A poll of the instance's task, before there are figures.
-    #[inline]
-    pub(crate) fn note_early_poll(&self) {
+    /// A poll of the instance's task begins before there are figures. Most instances have one such poll, for which nobody asks the processor.
+    pub(super) fn begin_early_poll(&self) -> Option<Measured> {
         let place = self.monitored();
-        if !place.is_on {
-            return;
-        }
+        let is_late = place.early_polls.load(Ordering::Relaxed) > 0;
+        place.is_on.then(|| PollSampler::begin_early(&self.host().deadlines, is_late))
+    }
+
+    /// It has ended. Perhaps there are figures now.
+    pub(super) fn end_early_poll(&self, measured: &Measured) {
+        let (place, clock) = (self.monitored(), &self.host().deadlines);
         let polls = place.early_polls.load(Ordering::Relaxed) + 1;
         place.early_polls.store(polls, Ordering::Relaxed);
         if polls >= EARLY_POLLS {
             self.make_figures();
+        }
+        match self.figures() {
+            Some(figures) => {
+                measured.note(&figures.account, Adds::Alone, clock);
+            }
+            None => Adds::Alone.add(&place.early_wall, measured.wall(clock)),
         }
     }
 
@@ -271,9 +299,15 @@ impl Core {
         if !place.is_on {
             return None;
         }
-        let early = u64::from(place.early_polls.load(Ordering::Relaxed));
-        let mut spent = self.figures().map_or_else(Spent::none, Figures::spent);
-        spent.polls += early;
+        let early = Duration::from_nanos(place.early_wall.load(Ordering::Relaxed));
+        // Of these only the clock was asked.
+        let cpu = time::thread_cpu().map(|_| early);
+        let polls = u64::from(place.early_polls.load(Ordering::Relaxed));
+        let mut spent = Spent { polls, wall: early, longest: Duration::ZERO, cpu };
+        if let Some(figures) = self.figures() {
+            spent = spent.and(figures.account.spent());
+            spent = figures.children.get().map_or(spent, |children| spent.and(children.spent()));
+        }
         let most_waiting = self.figures().map_or(0, |figures| figures.most_waiting.load(Ordering::Relaxed));
         Some(Now { spent, most_waiting })
     }
@@ -430,11 +464,6 @@ impl Figures {
     /// How many messages ended so.
     pub(crate) fn ended(&self, ended: Ended) -> u64 {
         self.ended.get().map_or(0, |all| all[ended as usize].load(Ordering::Relaxed))
-    }
-
-    fn spent(&self) -> Spent {
-        let own = self.account.spent();
-        self.children.get().map_or(own, |children| own.and(children.spent()))
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! The wrapper around a task that measures its polls.
+//! The wrapper around a task that measures its polls, and says for whom memory is allocated in them.
 //!
 //! Invariant: a poll that is not measured costs a few plain loads and stores.
 
@@ -31,9 +31,12 @@ impl<F: Future<Output = ()>> Future for Metered<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        let _entered = this.core.enter();
         let Some(figures) = this.core.figures() else {
-            this.core.note_early_poll();
-            return this.task.poll(cx);
+            let Some(measured) = this.core.begin_early_poll() else { return this.task.poll(cx) };
+            let polled = this.task.poll(cx);
+            this.core.end_early_poll(&measured);
+            return polled;
         };
         let Some(measured) = figures.begin_poll(this.core) else {
             return this.task.poll(cx);
@@ -65,6 +68,7 @@ impl<F: Future<Output = ()>> Future for MeteredChild<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        let _entered = this.core.enter();
         let Some(figures) = this.core.ensure_figures() else { return this.task.poll(cx) };
         let (account, clock) = (figures.children(), &*this.core.host().deadlines);
         account.count(Adds::Together);

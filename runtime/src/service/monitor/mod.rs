@@ -20,7 +20,7 @@ mod table;
 mod times;
 mod waits;
 
-pub(crate) use figures::{Ended, Place};
+pub(crate) use figures::{Ended, Figures, Place};
 pub(crate) use metered::{metered, metered_child};
 pub(crate) use table::{Monitor, OfMethod, Tally};
 pub(crate) use times::Summary;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::config::Monitoring;
+use crate::memory;
 use crate::service::message::Method;
 use crate::service::monitor::figures::{Ended, Figures};
 use crate::service::monitor::times::{Summary, Times};
@@ -36,6 +37,8 @@ type Key = (Arc<str>, &'static str);
 /// What is known of a service, whichever of its instances did it.
 #[derive(Debug)]
 pub(crate) struct OfService {
+    /// Whom the memory is counted for, if it is.
+    owner: Option<memory::Owner>,
     described: &'static [Method],
     methods: Box<[OfMethod]>,
     /// How many histograms the node has.
@@ -96,7 +99,12 @@ impl Monitor {
             return None;
         }
         let all = methods.iter().map(|_| OfMethod::default()).collect();
-        let service = OfService { described: methods, methods: all, times: Arc::clone(&self.times) };
+        let service = OfService {
+            owner: memory::Owner::new(),
+            described: methods,
+            methods: all,
+            times: Arc::clone(&self.times),
+        };
         let service = Arc::new(service);
         services.insert((Arc::clone(name), interface), Arc::clone(&service));
         Some(service)
@@ -125,6 +133,17 @@ impl OfService {
         self.methods.get(index)
     }
 
+    /// Counts what this thread allocates from now on for the service.
+    #[inline]
+    pub(super) fn enter(&self) -> Option<memory::Entered<'_>> {
+        self.owner.as_ref().map(memory::Owner::enter)
+    }
+
+    /// How many bytes the service holds, if they are counted.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.owner.as_ref().map(memory::Owner::live)
+    }
+
     pub(super) fn note_took(&self, index: usize, took: Duration, weight: u64) {
         self.note(self.method(index).map(|method| &method.took), took, weight);
     }
@@ -136,6 +155,7 @@ impl OfService {
     fn note(&self, times: Option<&OnceLock<Option<Box<Times>>>>, took: Duration, weight: u64) {
         let Some(times) = times else { return };
         let make = || {
+            let _outside = memory::leave(); // they are not the service's
             let is_room = self.times.fetch_add(1, Ordering::Relaxed) < MAX_TIMES;
             let times = is_room.then(Times::new).flatten();
             if times.is_none() {

@@ -17,6 +17,7 @@ use crate::service::context;
 use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::handle::Target;
+use crate::service::host::Resident;
 use crate::service::message::{Message, Method};
 use crate::service::monitor::figures::Figures;
 use crate::service::turns::{Turn, name_of};
@@ -58,7 +59,7 @@ pub(crate) struct WaitingCall {
     pub(crate) by: &'static str,
     /// The instance that is called, if it is known.
     pub(crate) address: Option<Address>,
-    /// The name that is called, if it is one.
+    /// The name of its service, if it is known to have one.
     pub(crate) name: Option<Box<str>>,
     pub(crate) interface: &'static str,
     pub(crate) method: &'static str,
@@ -79,21 +80,36 @@ enum Key {
 }
 
 impl WaitGuard {
-    /// The handler that this thread polls waits for the reply of a call. `None` where none is polled.
+    /// The handler that this thread polls waits for the reply of an instance of this node. `None` where none is polled.
     #[inline]
-    pub(crate) fn begin<M: Message>(
+    pub(crate) fn here(callee: InstanceId, method: &'static Method, since: Tick) -> Option<Self> {
+        context::with_current(|core, by| {
+            let waits = core.ensure_figures()?.waits();
+            let key = waits.take(callee, by, method, since).or_else(|| {
+                let call = Place::new(callee, by, method, since).read(core)?;
+                waits.add(call)
+            })?;
+            Some(Self { core: Arc::clone(core), key })
+        })
+    }
+
+    /// As [`WaitGuard::here`], for the reply of an instance of another node, or for one that it is not known yet.
+    #[inline(never)]
+    pub(crate) fn elsewhere<M: Message>(
         target: &Target<M>,
-        remote: impl FnOnce() -> Option<Address>,
+        remote: Option<Address>,
         method: &'static Method,
         since: Tick,
     ) -> Option<Self> {
         context::with_current(|core, by| {
-            let waits = core.ensure_figures()?.waits();
-            let place = match target {
-                Target::Local(local) => waits.take(local.address().instance, by, method, since),
-                Target::Remote(_) | Target::Routed(_) => None,
+            let name = match target {
+                Target::Routed(routed) => Some(routed.name().into()),
+                Target::Local(_) | Target::Remote(_) => None,
             };
-            let key = place.or_else(|| waits.add(WaitingCall::new(target, remote(), by, method, since)))?;
+            let address = remote.or_else(|| target.address().cloned());
+            let (by, interface, method) = (by.name(), M::INTERFACE, method.name());
+            let call = WaitingCall { by, address, name, interface, method, since };
+            let key = core.ensure_figures()?.waits().add(call)?;
             Some(Self { core: Arc::clone(core), key })
         })
     }
@@ -114,10 +130,7 @@ impl Waits {
     fn take(&self, callee: InstanceId, by: &Method, method: &Method, since: Tick) -> Option<Key> {
         let key = self.places.iter().position(|place| place.callee.load(Ordering::Acquire) == 0)?;
         let place = self.places.get(key)?;
-        let methods = u64::from(by.id().name) << 32 | u64::from(method.id().name);
-        place.methods.store(methods, Ordering::Relaxed);
-        place.since.store(since.nanos(), Ordering::Relaxed);
-        place.callee.store(callee.0.wrapping_add(1), Ordering::Release);
+        place.set(callee, by, method, since);
         Some(Key::Place(u32::try_from(key).ok()?))
     }
 
@@ -148,6 +161,20 @@ impl Waits {
 }
 
 impl Place {
+    fn new(callee: InstanceId, by: &Method, method: &Method, since: Tick) -> Self {
+        let place = Self::default();
+        place.set(callee, by, method, since);
+        place
+    }
+
+    #[inline]
+    fn set(&self, callee: InstanceId, by: &Method, method: &Method, since: Tick) {
+        let methods = u64::from(by.id().name) << 32 | u64::from(method.id().name);
+        self.methods.store(methods, Ordering::Relaxed);
+        self.since.store(since.nanos(), Ordering::Relaxed);
+        self.callee.store(callee.0.wrapping_add(1), Ordering::Release);
+    }
+
     /// The call, if there is one, of an instance that `core` belongs to.
     fn read(&self, core: &Core) -> Option<WaitingCall> {
         let callee = self.callee.load(Ordering::Acquire);
@@ -157,32 +184,15 @@ impl Place {
             return None; // it ends just now
         }
         // The callee may have ended, and is nothing to wait for any more: the call hears of it in a moment.
-        let callee = core.host().resident(InstanceId(callee - 1))?.core;
+        let Resident { core: callee, is_named, .. } = core.host().resident(InstanceId(callee - 1))?;
         Some(WaitingCall {
             by: name_of(core.methods(), Turn::of(methods >> 32)),
             address: Some(callee.address().clone()),
-            name: None,
+            name: is_named.then(|| (**callee.service()).into()),
             interface: callee.interface(),
             method: name_of(callee.methods(), Turn::of(methods)),
             since,
         })
-    }
-}
-
-impl WaitingCall {
-    fn new<M: Message>(
-        target: &Target<M>,
-        remote: Option<Address>,
-        by: &'static Method,
-        method: &'static Method,
-        since: Tick,
-    ) -> Self {
-        let name = match target {
-            Target::Routed(routed) => Some(routed.name().into()),
-            Target::Local(_) | Target::Remote(_) => None,
-        };
-        let address = remote.or_else(|| target.address().cloned());
-        Self { by: by.name(), address, name, interface: M::INTERFACE, method: method.name(), since }
     }
 }
 
