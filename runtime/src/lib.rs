@@ -55,7 +55,8 @@
 //!
 //! A `call` is a child of the span in which it is polled, and its `handle` a child of the `call`. In a handler's polls its span is the present one, so that what it logs and calls is inside of it; a task that it spawns is
 //! not. `outcome` is `ok`, `panicked`, `expired`, `abandoned` (the caller had given up before it began) or `cut_off` (its instance ended) of a handler, and of a call the name of the [`CallError`], such as `timeout` or `no_route`, or `cancelled`. A
-//! `Result` that a method returns is its value: `ok`. Hooks, and the copies of calls that a rule mirrors, have no spans.
+//! `Result` that a method returns is its value: `ok`. The copy of a call that a rule mirrors has a `handle` of its own. Hooks
+//! have no spans.
 //!
 //! On a node with a [`Propagator`], see [`NodeBuilder::propagator`], the spans are of level `INFO`, and a trace goes on in other nodes that have one. Whether it is sampled is decided where it begins: only what is sampled
 //! is said on the wire. Without a propagator they are of level `DEBUG`, stand around what a node's handlers log, and end at the node's border. While no subscriber wants them they cost nothing that can be measured.

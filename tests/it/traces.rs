@@ -16,7 +16,7 @@ use opentelemetry_sdk::trace::{
 };
 use skyhold::prelude::*;
 use skyhold::testing::{Cluster, first_revision};
-use skyhold::{CallError, NodeBuilder, OpenTelemetry, Propagator, TraceParent};
+use skyhold::{CallError, ManagerHandle, NodeBuilder, OpenTelemetry, Propagator, TraceParent};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::DefaultGuard;
 use tracing::{Instrument, Span, info_span};
@@ -213,9 +213,9 @@ async fn a_send_is_traced_to_its_handler_here_and_on_another_node() {
 
     let way = [
         exports.one("desk.leave_for_next", &SpanKind::Producer),
-        exports.one("desk.leave_for_next", &SpanKind::Server),
+        exports.one("desk.leave_for_next", &SpanKind::Consumer),
         exports.one("desk.stamp", &SpanKind::Producer),
-        exports.one("desk.stamp", &SpanKind::Server),
+        exports.one("desk.stamp", &SpanKind::Consumer),
     ];
     for pair in way.windows(2) {
         assert_eq!(parent(&pair[1]), id(&pair[0]));
@@ -227,7 +227,7 @@ async fn a_send_is_traced_to_its_handler_here_and_on_another_node() {
     exports.exporter.reset();
     desk.stamp().try_send().unwrap();
     node.drain(&desk).await.unwrap();
-    let handler = exports.one("desk.stamp", &SpanKind::Server);
+    let handler = exports.one("desk.stamp", &SpanKind::Consumer);
     assert_eq!(parent(&handler), id(&exports.one("desk.stamp", &SpanKind::Producer)));
 }
 
@@ -262,6 +262,24 @@ async fn a_span_says_how_its_call_and_its_handler_ended() {
     assert_eq!(outcomes("desk.hold", SpanKind::Server), [failed("cut_off")]);
     assert_eq!(outcomes("desk.stamp", SpanKind::Client), [failed("stopped"), failed("timeout")]);
     assert_eq!(outcomes("desk.pass_on", SpanKind::Client), [("cancelled".to_owned(), Status::Unset)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_by_name_is_traced_from_the_manager_to_the_handler() {
+    let exports = Exports::begin();
+    let (cluster, _) = two_nodes(Desk::default()).await;
+    let manager = ManagerHandle::on(&cluster[0], "n1").await.unwrap();
+    let called = manager.call_json("desk".into(), "stamp".into(), String::new(), None);
+    assert_eq!(called.await.unwrap().unwrap(), "7");
+    manager.send_json("desk".into(), "stamp".into(), String::new()).await.unwrap().unwrap();
+    cluster[1].drain_service("desk").await;
+
+    let asked = exports.find("manager.call_json", &SpanKind::Server);
+    let call = exports.one("desk.stamp", &SpanKind::Client);
+    assert!(asked.iter().any(|asked| parent(&call).0 == id(asked).0), "{exports:?}");
+    assert_eq!(parent(&exports.one("desk.stamp", &SpanKind::Server)), id(&call));
+    let send = exports.one("desk.stamp", &SpanKind::Producer);
+    assert_eq!(parent(&exports.one("desk.stamp", &SpanKind::Consumer)), id(&send));
 }
 
 /// Drops the traces that begin with a span named `quiet`.

@@ -15,6 +15,8 @@ use crate::service::context::{self, Inherited};
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Envelope, Meta, Method, WireMessage};
+use crate::service::outbound::Mode;
+use crate::service::spans::CallSpan;
 use crate::service::spoken::{Arguments, TextAnswer, TextPath};
 use crate::time;
 
@@ -35,6 +37,21 @@ pub(crate) struct ByName {
 /// Cancel safe: dropped, it takes the request back.
 pub(crate) async fn call<M: WireMessage>(local: Arc<Local<M>>, call: ByName) -> TextAnswer {
     let method = find(M::INTERFACE, M::METHODS, &call.method)?;
+    let mode = if call.is_send { Mode::Send } else { Mode::Call };
+    let span = CallSpan::begin(local.host(), M::INTERFACE, method, mode);
+    let answer = call_in(span.as_deref(), &local, method, call).await;
+    if let Some(span) = span {
+        span.end(answer.as_ref().err());
+    }
+    answer
+}
+
+async fn call_in<M: WireMessage>(
+    span: Option<&CallSpan>,
+    local: &Local<M>,
+    method: &'static Method,
+    call: ByName,
+) -> TextAnswer {
     let handler = format!("{}.{}", M::INTERFACE, method.name());
     let (sender, receiver) = oneshot::channel();
     let message: M = build(method, &handler, &call.arguments, TextPath((!call.is_send).then_some(sender)))?;
@@ -54,7 +71,12 @@ pub(crate) async fn call<M: WireMessage>(local: Arc<Local<M>>, call: ByName) -> 
         return Err(error);
     }
     let caller = context::current_caller();
-    let meta = if call.is_send { Meta::default() } else { Meta { deadline: Some(deadline), chain, caller } };
+    let chain = span.map_or_else(|| chain.clone(), |span| span.lead(&chain, now));
+    let meta = if call.is_send {
+        Meta { chain: chain.trace_alone(), ..Meta::default() }
+    } else {
+        Meta { deadline: Some(deadline), chain, caller }
+    };
     let envelope = Envelope { message, meta };
     let is_reentrant = !call.is_send && circle == Circle::Reentrant;
     let sent = if is_reentrant { local.push_reentrant(envelope) } else { local.try_send(envelope) };

@@ -96,7 +96,10 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         let inherited = context::inherited();
         let now = handle.host().deadlines.now();
         let deadline = deadline(now, timeout, &handle, &inherited);
-        let chain = span.map_or(inherited.chain.clone(), |span| span.lead(&inherited.chain, now));
+        let chain = match span {
+            None => inherited.chain,
+            Some(span) => span.lead(&inherited.chain, now),
+        };
         let delivery = Delivery { stub, mode: Mode::Send, deadline, chain, is_impatient: true };
         let (refusals, flight) = (&mut Refusals::default(), &mut None);
         match outbound::attempt(&handle, message, &delivery, refusals, flight, now) {

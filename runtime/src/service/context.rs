@@ -23,7 +23,7 @@ use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
 use crate::service::message::{Meta, Method};
 use crate::service::monitor::metered_child;
-use crate::service::spans::{HandlerSpan, Trace};
+use crate::service::spans::{self, HandlerSpan, Trace};
 use crate::service::watch::Watching;
 
 thread_local! {
@@ -60,17 +60,12 @@ pub(crate) struct Inherited {
 
 impl Scope {
     /// The scope of a message's handler; of a hook, if nothing travels beside it.
-    pub(crate) fn new(core: &Arc<Core>, method: &'static Method, meta: Meta) -> Self {
-        let span = match meta.chain.trace() {
-            Some(Trace::Message(origin, since)) => {
-                Some(HandlerSpan::begin(core, method, &meta, origin, *since))
-            }
-            Some(Trace::Handler(_)) | None => None,
-        };
-        let Meta { deadline, caller, mut chain } = meta;
-        if let Some(span) = span {
-            chain = chain.traced(Trace::Handler(span));
+    #[inline]
+    pub(crate) fn new(core: &Arc<Core>, method: &'static Method, mut meta: Meta) -> Self {
+        if meta.chain.trace().is_some() {
+            spans::begin_handler(core, method, &mut meta);
         }
+        let Meta { deadline, caller, chain } = meta;
         Self { core: Arc::clone(core), method, deadline, caller, chain }
     }
 
@@ -134,8 +129,8 @@ pub(crate) fn enter<T>(scope: &mut Option<Scope>, f: impl FnOnce() -> T) -> T {
             *self.scope = CURRENT.replace(self.outer.take());
         }
     }
-    let span = scope.as_ref().and_then(Scope::span).map(|span| span.span().clone());
-    let _entered = span.as_ref().map(tracing::Span::enter);
+    // In a box, so that where there is no span it is a word.
+    let _entered = scope.as_ref().and_then(Scope::span).map(|span| Box::new(span.enter()));
     let outer = CURRENT.replace(scope.take());
     let _leave = Leave { scope, outer };
     f()

@@ -194,7 +194,7 @@ where
     match target {
         Target::Local(local) => {
             if let Some(message) = routed.copy(message) {
-                drop(local.try_send(Envelope { message, meta: Meta::default() }));
+                drop(local.try_send(Envelope { message, meta: delivery.meta_of_send() }));
             }
         }
         Target::Remote(remote) => {

@@ -72,6 +72,7 @@ async fn serve_beside<S: Service>(
 }
 
 /// Begins an `&mut self` handler. A function of its own, so that the message is nowhere but in the handler.
+#[inline]
 #[expect(clippy::boxed_local, reason = "a message is moved once, from its parcel into its handler")]
 fn run_exclusive<'s, S: Service>(
     service: &'s mut S,
@@ -87,6 +88,7 @@ fn run_exclusive<'s, S: Service>(
 }
 
 /// Begins an `&self` handler, likewise.
+#[inline]
 #[expect(clippy::boxed_local, reason = "as above")]
 fn run_shared<'s, S: Service>(
     service: &'s S,

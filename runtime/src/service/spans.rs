@@ -6,8 +6,10 @@
 //!
 //! Invariant: while nobody wants the spans a call costs one look at the level that `tracing` lets through.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tracing::span::EnteredSpan;
 use tracing::{Span, dispatcher, field};
 
 use crate::error::CallError;
@@ -37,7 +39,7 @@ fn are_wanted_at(host: &Host) -> bool {
 
 /// A span of the node's level. The fields that begin with `otel` are for OpenTelemetry, and are there if it may be.
 macro_rules! span {
-    ($host:expr, $method:expr, $interface:expr, $kind:literal, [$($parent:tt)*], $name:literal, $($fields:tt)*) => {{
+    ($host:expr, $method:expr, $interface:expr, $kind:expr, [$($parent:tt)*], $name:literal, $($fields:tt)*) => {{
         match $host.propagator() {
             None => tracing::debug_span!(target: TARGET, $($parent)* $name, $($fields)*, outcome = field::Empty),
             Some(_) => {
@@ -77,7 +79,7 @@ impl Origin {
         let around = span.is_disabled().then(Span::current);
         match (host.propagator(), around.as_ref().unwrap_or(span)) {
             (_, nothing) if nothing.is_disabled() => Self::Unknown,
-            (Some(propagator), span) => Self::Context(propagator.sampled(span)),
+            (Some(propagator), span) => Self::Context(sampled(&**propagator, span)),
             (None, span) => Self::Span(span.clone()),
         }
     }
@@ -141,6 +143,7 @@ impl CallSpan {
     }
 
     /// The result is there.
+    #[cold]
     pub(crate) fn end(mut self, error: Option<&CallError>) {
         self.is_ended = true;
         record(&self.span, error.map_or(OK, name_of));
@@ -156,6 +159,15 @@ impl Drop for CallSpan {
     }
 }
 
+/// Begins the span of a message's handler, which stands at the front of its chain from now on.
+#[cold]
+pub(crate) fn begin_handler(core: &Core, method: &'static Method, meta: &mut Meta) {
+    if let Some(Trace::Message(origin, since)) = meta.chain.trace() {
+        let span = HandlerSpan::begin(core, method, meta, origin, *since);
+        meta.chain = meta.chain.traced(Trace::Handler(span));
+    }
+}
+
 /// The span of a handler that runs.
 #[derive(Debug)]
 pub(crate) struct HandlerSpan {
@@ -164,18 +176,12 @@ pub(crate) struct HandlerSpan {
 }
 
 impl HandlerSpan {
-    /// Begins the span of a message's handler.
-    #[cold]
-    pub(crate) fn begin(
-        core: &Core,
-        method: &'static Method,
-        meta: &Meta,
-        origin: &Origin,
-        since: Tick,
-    ) -> Self {
+    fn begin(core: &Core, method: &'static Method, meta: &Meta, origin: &Origin, since: Tick) -> Self {
         let host = core.host();
         let queued = since.until(host.deadlines.now());
-        let facts = Facts { core, method, caller: &meta.caller, queued };
+        // A send has no deadline.
+        let kind = if meta.deadline.is_some() { "server" } else { "consumer" };
+        let facts = Facts { core, method, caller: &meta.caller, kind, queued };
         let span = match (origin, host.propagator()) {
             // Where the parent is collected the child is too, whichever that is on this thread.
             (Origin::Span(parent), _) => parent
@@ -193,11 +199,14 @@ impl HandlerSpan {
         Self { span, is_ended: AtomicBool::new(false) }
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    /// Makes it the present span of this thread until that is dropped.
+    #[cold]
+    pub(crate) fn enter(&self) -> EnteredSpan {
+        self.span.clone().entered()
     }
 
     /// The handler has ended, or was not begun.
+    #[cold]
     pub(crate) fn end(&self, outcome: &'static str) {
         if !self.is_ended.swap(true, Ordering::Relaxed) {
             record(&self.span, outcome);
@@ -216,12 +225,13 @@ struct Facts<'a> {
     core: &'a Core,
     method: &'static Method,
     caller: &'a Caller,
+    kind: &'static str,
     queued: std::time::Duration,
 }
 
 impl Facts<'_> {
     fn span(&self, host: &Host, parent: Option<tracing::span::Id>) -> Span {
-        let Self { core, method, caller, queued } = self;
+        let Self { core, method, caller, kind, queued } = self;
         let caller = match caller {
             Caller::Here => &host.node,
             Caller::Peer(link) => &link.peer().node,
@@ -229,15 +239,24 @@ impl Facts<'_> {
         let (service, name) = (&**core.service(), method.name());
         let queued_us = u64::try_from(queued.as_micros()).unwrap_or(u64::MAX);
         span!(
-            host, method, core.interface(), "server", [parent: parent,], "handle", service, method = name,
+            host, method, core.interface(), *kind, [parent: parent,], "handle", service, method = name,
             instance = %core.address(), caller = %caller, queued_us
         )
     }
 }
 
+fn sampled(propagator: &dyn Propagator, span: &Span) -> Option<TraceParent> {
+    guarded(|| propagator.sampled(span)).flatten()
+}
+
+/// A propagator is the user's, and may panic: that is no call's matter, and no handler's.
+fn guarded<T>(f: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
+}
+
 fn adopt(propagator: &dyn Propagator, span: &Span, parent: Option<&TraceParent>) {
     if !span.is_disabled() {
-        propagator.adopt(span, parent);
+        guarded(|| propagator.adopt(span, parent));
     }
 }
 
