@@ -111,7 +111,8 @@ impl Screen {
         let rows = self.instances.iter().take(usize::from(body.height)).map(|instance| {
             Row::new(instance_row(instance).into_iter().map(|field| field.replace(char::is_control, " ")))
         });
-        let widths = [20, 16, 10, 9, 8, 9, 24, 32].map(Constraint::Max);
+        let whole = [20, 12, 10, 8, 8, 8].map(Constraint::Length);
+        let widths = whole.into_iter().chain([Constraint::Fill(1); 2]);
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let table = Table::new(rows, widths).header(Row::new(INSTANCE.to_vec()).style(bold));
         frame.render_widget(table, body);
