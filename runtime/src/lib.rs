@@ -59,7 +59,7 @@
 //! have no spans.
 //!
 //! On a node with a [`Propagator`], see [`NodeBuilder::propagator`], the spans are of level `INFO`, and a trace goes on in other nodes that have one. Whether it is sampled is decided where it begins: only what is sampled
-//! is said on the wire. Without a propagator they are of level `DEBUG`, stand around what a node's handlers log, and end at the node's border. While no subscriber wants them they cost nothing that can be measured.
+//! is said on the wire. Without a propagator they are of level `DEBUG`, stand around what a node's handlers log, and end at the node's border. While no subscriber wants them they cost some nanoseconds: about 3 % of a local call and 6 % of a local send (`cargo bench --bench local`).
 //! With the feature `otel` the propagator is `OpenTelemetry`; the example `tracing` shows a trace of two processes.
 //!
 //! # Panics in handlers

@@ -25,7 +25,7 @@ use crate::service::monitor::WaitGuard;
 use crate::service::outbound::{self, Attempt, Delivery, Mode, Sent, Waiting};
 use crate::service::reroute::{self, Back, Refusals};
 use crate::service::room::{Entered, WaitingRoom};
-use crate::service::spans::CallSpan;
+use crate::service::spans::{self, CallSpan};
 use crate::service::stub::Stub;
 
 /// A call that has not been made yet. It does nothing until it is awaited or sent.
@@ -299,27 +299,23 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
 
     /// Hands the message over, if that is possible at once.
     fn begin(&mut self, message: M) -> Option<Outcome<R>> {
-        self.span = CallSpan::begin(self.handle.host(), M::INTERFACE, self.stub.method, self.mode);
+        if spans::are_wanted(self.handle.host()) {
+            return self.begin_in_span(message);
+        }
         let mut message = match self.mode {
             // Most sends are done here, without a look at the clock.
-            Mode::Send if self.span.is_none() => match outbound::send_at_once(&self.handle, message) {
+            Mode::Send => match outbound::send_at_once(&self.handle, message) {
                 Ok(()) => return Some(Ok(None)),
                 Err(message) => message,
             },
-            Mode::Send | Mode::Call => message,
+            Mode::Call => message,
         };
         let inherited = context::inherited();
-        let deadlines = &self.handle.host().deadlines;
-        let now = deadlines.now();
-        deadlines.saw(now);
-        let deadline = deadline(now, self.timeout, &self.handle, &inherited);
-        if deadline <= now {
-            self.handle.host().count_expired(Phase::Send);
-            return Some(Err(self.expired()));
-        }
-        self.deadline = Some(deadline);
-        self.is_nested = !inherited.chain.is_empty();
-        if self.mode == Mode::Call && inherited.chain.is_empty() && self.span.is_none() {
+        let (now, deadline) = match self.limit(&inherited) {
+            Ok(times) => times,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.mode == Mode::Call && inherited.chain.is_empty() {
             // Most calls are done here: to an instance of this node, from outside any handler.
             match outbound::call_at_once(&self.handle, message, self.stub, deadline) {
                 Ok(waiting) => {
@@ -329,12 +325,47 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
                 Err(back) => message = back,
             }
         }
+        self.attempt_first(message, deadline, inherited.chain, now)
+    }
+
+    /// As `begin`, where spans are wanted: the general way alone.
+    #[cold]
+    #[inline(never)]
+    fn begin_in_span(&mut self, message: M) -> Option<Outcome<R>> {
+        self.span = CallSpan::begin(self.handle.host(), M::INTERFACE, self.stub.method, self.mode);
+        let inherited = context::inherited();
+        let (now, deadline) = match self.limit(&inherited) {
+            Ok(times) => times,
+            Err(error) => return Some(Err(error)),
+        };
+        self.attempt_first(message, deadline, inherited.chain, now)
+    }
+
+    /// Sets the deadline, which is the earlier one of its own and of the handler that makes the call. Gives the present and it.
+    #[inline]
+    fn limit(&mut self, inherited: &Inherited) -> Result<(Tick, Tick), CallError> {
+        let deadlines = &self.handle.host().deadlines;
+        let now = deadlines.now();
+        deadlines.saw(now);
+        let deadline = deadline(now, self.timeout, &self.handle, inherited);
+        if deadline <= now {
+            self.handle.host().count_expired(Phase::Send);
+            return Err(self.expired());
+        }
+        self.deadline = Some(deadline);
+        self.is_nested = !inherited.chain.is_empty();
+        Ok((now, deadline))
+    }
+
+    /// As `attempt`, for the first time.
+    #[inline]
+    fn attempt_first(&mut self, message: M, deadline: Tick, chain: Chain, now: Tick) -> Option<Outcome<R>> {
         if self.mode == Mode::Call
             && let Target::Routed(routed) = self.handle.target()
         {
             routed.budget().deposit(now.since_start());
         }
-        self.attempt(message, deadline, inherited.chain, now)
+        self.attempt(message, deadline, chain, now)
     }
 
     /// Hands the message over to an instance that has not refused it; gives the result if there is one already.
