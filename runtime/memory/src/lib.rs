@@ -11,7 +11,7 @@
 //!
 //! With skyhold's feature `memory`, `ManagerHandle::stats` then tells the memory of each service. In front of each block stand 16 bytes that say
 //! whose it is; a block that is aligned to more has as many. The blocks themselves come from the system's allocator. What is allocated while
-//! nobody is [entered](Owner::enter) is not counted.
+//! nobody is [entered](Owner::enter) is not counted. What the standard library keeps of the symbols that it has read for a backtrace counts for whoever panicked first.
 //!
 //! Invariant: what an owner holds is the sum of the sizes that were asked for while it was entered and that were not given back. An owner's number is
 //! given to another only when that is nothing.
