@@ -200,7 +200,7 @@ async fn connection(cluster: &Cluster) -> ConnectionReport {
 
 #[tokio::test(start_paused = true)]
 async fn a_manager_tells_what_goes_over_its_connections_and_how_long_an_answer_takes() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::start_with(2, |node| node.connections_per_peer(1)).await;
     cluster.delay(Duration::from_millis(7)).await;
     let gate = Gate::opened();
     let stuck = Stuck(gate.clone());
@@ -227,7 +227,7 @@ async fn a_manager_tells_what_goes_over_its_connections_and_how_long_an_answer_t
 #[tokio::test(start_paused = true)]
 async fn a_manager_tells_who_waits_for_credit() {
     let limits = Limits::default().credit(100, 64 * 1024);
-    let cluster = Cluster::start_with(2, move |node| node.limits(limits)).await;
+    let cluster = Cluster::start_with(2, move |node| node.limits(limits).connections_per_peer(1)).await;
     let gate = Gate::new();
     let narrow = Narrow(gate.clone());
     cluster[1].service("narrow", move || narrow.clone()).start().await.unwrap();

@@ -2,7 +2,7 @@
 
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
-use skyhold::{Event, StartError};
+use skyhold::{Event, NodeBuilder, StartError};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -13,7 +13,8 @@ const TOKEN: &str = "the-token.of~this_test=";
 
 #[tokio::test]
 async fn a_scrape_tells_what_runs_what_waits_and_what_has_failed() {
-    let cluster = Cluster::start_with(2, |node| node.expected_nodes(2).metrics("127.0.0.1:0")).await;
+    let node = |node: NodeBuilder| node.expected_nodes(2).metrics("127.0.0.1:0").connections_per_peer(1);
+    let cluster = Cluster::start_with(2, node).await;
     let (here, there) = (&cluster[0], &cluster[1]);
     let mut events = here.events();
     let counter = here.service("counter", Counter::default).instances(2).start().await.unwrap();

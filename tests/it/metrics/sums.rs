@@ -54,7 +54,7 @@ async fn a_service_that_is_named_as_the_rest_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn no_counter_goes_down_when_a_connection_or_a_peer_begins_anew() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Cluster::start_with(2, |node| node.connections_per_peer(1)).await;
     let sent = |told: &Text| told.value("skyhold_connection_sent_bytes_total", &[("peer", "n1")]);
     let mut last = told(&cluster[0]).await;
     let mut sums = vec![sent(&last)];
