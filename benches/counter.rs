@@ -41,3 +41,20 @@ pub(crate) fn calls<'a>(counter: &'a CounterHandle, runtime: &'a Runtime, caller
         })
     })
 }
+
+/// Sends as fast as there is room in the mailbox, and waits until all is done.
+#[allow(dead_code, reason = "not every bench sends")]
+pub(crate) fn sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Workload<'a> {
+    Box::new(|operations| {
+        let counter = counter.clone();
+        run(runtime, async move {
+            timed(async {
+                for _ in 1..operations {
+                    counter.add(1).send().await.expect("the counter runs");
+                }
+                counter.add(1).await.expect("the counter answers");
+            })
+            .await
+        })
+    })
+}

@@ -8,7 +8,7 @@
 mod counter;
 mod floor;
 
-use counter::{Counter, CounterHandle, calls};
+use counter::{Counter, CounterHandle, calls, sends};
 use floor::{Flavor, Table, Workload, run, timed, with_callers};
 use skyhold::prelude::*;
 use tokio::runtime::Runtime;
@@ -26,7 +26,7 @@ fn main() {
         };
         compare("call, 1 caller", raw.calls(&runtime, 1), calls(&skyhold, &runtime, 1));
         compare("call, 64 callers", raw.calls(&runtime, 64), calls(&skyhold, &runtime, 64));
-        compare("send", raw.sends(&runtime), skyhold_sends(&skyhold, &runtime));
+        compare("send", raw.sends(&runtime), sends(&skyhold, &runtime));
     }
     criterion.final_summary();
     table.print();
@@ -36,22 +36,6 @@ async fn spawn_counter() -> (Node, CounterHandle) {
     let node = Node::builder("bench").start().await.expect("a local node starts");
     let handle = node.spawn(Counter::default());
     (node, handle)
-}
-
-/// Sends as fast as there is room in the mailbox, and waits until all is done.
-fn skyhold_sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Workload<'a> {
-    Box::new(|operations| {
-        let counter = counter.clone();
-        run(runtime, async move {
-            timed(async {
-                for _ in 1..operations {
-                    counter.add(1).send().await.expect("the counter runs");
-                }
-                counter.add(1).await.expect("the counter answers");
-            })
-            .await
-        })
-    })
 }
 
 /// The raw counter's messages: its methods, written by hand.

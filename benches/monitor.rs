@@ -6,7 +6,7 @@
 mod counter;
 mod floor;
 
-use counter::{Counter, CounterHandle, calls};
+use counter::{Counter, CounterHandle, calls, sends};
 use floor::{Flavor, Table, Workload, run, timed};
 use skyhold::Monitoring;
 use skyhold::prelude::*;
@@ -64,22 +64,6 @@ const WORKLOADS: [(&str, Make); 4] = [
     ("send", |subject, runtime| sends(&subject.counter, runtime)),
     ("call in a handler", |subject, runtime| relayed(&subject.relay, runtime)),
 ];
-
-/// Sends as fast as there is room in the mailbox, and waits until all is done.
-fn sends<'a>(counter: &'a CounterHandle, runtime: &'a Runtime) -> Workload<'a> {
-    Box::new(|operations| {
-        let counter = counter.clone();
-        run(runtime, async move {
-            timed(async {
-                for _ in 1..operations {
-                    counter.add(1).send().await.expect("the counter runs");
-                }
-                counter.add(1).await.expect("the counter answers");
-            })
-            .await
-        })
-    })
-}
 
 fn relayed<'a>(relay: &'a RelayHandle, runtime: &'a Runtime) -> Workload<'a> {
     Box::new(|operations| {

@@ -60,7 +60,7 @@ pub(crate) struct Reach {
 }
 
 /// Which nodes are meant.
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Where {
     /// Only this node [default: all members]
     #[arg(long, value_name = "NODE")]

@@ -13,7 +13,7 @@ use crate::output::{Output, bytes, short};
 /// The members of the cluster.
 pub(super) async fn nodes(node: &Node, output: &Output) -> Result<(), Failure> {
     let members = any_manager(node).await?.members().await?;
-    let everywhere = Where { on: None, label: Vec::new() };
+    let everywhere = Where::default();
     let reports = ask(node, &everywhere, |manager| async move { Ok(manager.node().await?) }).await?;
     let (reports, outcome) = split(reports);
     let rows: Vec<(Member, Option<NodeReport>)> = members
@@ -280,7 +280,7 @@ pub(super) async fn routes(node: &Node, place: &Where, output: &Output) -> Resul
 
 /// How long nodes take to answer.
 pub(super) async fn ping(node: &Node, other: Option<&str>, output: &Output) -> Result<(), Failure> {
-    let place = Where { on: other.map(str::to_owned), label: Vec::new() };
+    let place = Where { on: other.map(str::to_owned), ..Where::default() };
     let answers = ask(node, &place, |manager| async move {
         let begun = std::time::Instant::now();
         manager.node().await?;

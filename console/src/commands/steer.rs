@@ -61,7 +61,7 @@ pub(super) async fn restart(
     if let Some((on, number)) = service.rsplit_once('#')
         && let Ok(number) = number.parse()
     {
-        let place = Where { on: Some(on.to_owned()), label: Vec::new() };
+        let place = Where { on: Some(on.to_owned()), ..Where::default() };
         let answers = ask(node, &place, |manager| async move {
             done(manager.restart_instance(InstanceId(number)).timeout(LONG).await)
         });

@@ -489,8 +489,14 @@ impl NodeBuilder {
 
     /// The features of the wire that the node has, by what it is and has.
     fn wire_features(&self) -> u64 {
-        let without = |feature, is_there: bool| if is_there { 0 } else { feature };
-        self.features & !without(GOSSIP, !self.is_client) & !without(TRACE, self.propagator.is_some())
+        let mut features = self.features;
+        if self.is_client {
+            features &= !GOSSIP;
+        }
+        if self.propagator.is_none() {
+            features &= !TRACE;
+        }
+        features
     }
 
     /// Listens, if it is to, and gives where.

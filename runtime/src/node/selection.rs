@@ -7,6 +7,7 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 
+use crate::cluster::membership::Members;
 use crate::id::NodeId;
 use crate::node::cluster::Cluster;
 use crate::node::manager::{ManageError, ManagerHandle, NodeReport};
@@ -128,20 +129,19 @@ impl Selection {
 
     /// The members; those that a peer sees, if this node is a client and none itself.
     async fn members(&self) -> Vec<NodeId> {
+        let names = |members: Members| members.members.into_iter().map(|member| member.node).collect();
         let node = self.cluster.node();
-        let mut members = self.cluster.members();
-        if node.inner().is_client {
-            members.members.clear();
-            for peer in node.peers() {
-                if let Ok(manager) = ManagerHandle::on(node, peer.as_str()).await
-                    && let Ok(seen) = manager.members().await
-                {
-                    members = seen;
-                    break;
-                }
+        if !node.inner().is_client {
+            return names(self.cluster.members());
+        }
+        for peer in node.peers() {
+            if let Ok(manager) = self.manager(&peer).await
+                && let Ok(seen) = manager.members().await
+            {
+                return names(seen);
             }
         }
-        members.members.into_iter().map(|member| member.node).collect()
+        Vec::new()
     }
 
     /// Asks all nodes at once.

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::config::nearest;
-use crate::error::{CallError, ChainLink};
+use crate::error::CallError;
 use crate::service::chain::Circle;
-use crate::service::context::{self, Inherited};
+use crate::service::context;
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Envelope, Meta, Method, WireMessage};
-use crate::service::outbound::Mode;
+use crate::service::outbound::{Mode, deadlock};
 use crate::service::spans::CallSpan;
 use crate::service::spoken::{Arguments, TextAnswer, TextPath};
 use crate::time;
@@ -57,26 +57,24 @@ async fn call_in<M: WireMessage>(
     let message: M = build(method, &handler, &call.arguments, TextPath((!call.is_send).then_some(sender)))?;
 
     let deadlines = &local.host().deadlines;
-    let Inherited { deadline: parent, chain } = context::inherited();
+    let inherited = context::inherited();
     let now = deadlines.now();
-    let own = now.after(call.timeout.unwrap_or(local.host().call_timeout()));
-    let deadline = parent.map_or(own, |parent| deadlines.tick(parent).min(own));
+    let deadline = inherited.deadline(now, call.timeout, local.host());
+    let chain = inherited.chain;
     let circle = chain.circle(local.address(), method.is_exclusive());
     if !call.is_send && circle == Circle::Deadlock {
-        let (address, handler) = (local.address().clone(), handler.into());
-        let callee = ChainLink { address, handler, exclusive: method.is_exclusive() };
-        return Err(CallError::Deadlock(chain.describe(callee)));
+        return Err(deadlock::<M>(&chain, local.address(), method));
     }
     if let Some(error) = local.hopeless(method, deadline) {
         return Err(error);
     }
     let caller = context::current_caller();
-    let chain = span.map_or_else(|| chain.clone(), |span| span.lead(&chain, now));
-    let meta = if call.is_send {
-        Meta { chain: chain.trace_alone(), ..Meta::default() }
-    } else {
-        Meta { deadline: Some(deadline), chain, caller }
+    let chain = match span {
+        None => chain,
+        Some(span) => span.lead(&chain, now),
     };
+    let meta =
+        if call.is_send { Meta::of_send(&chain) } else { Meta { deadline: Some(deadline), chain, caller } };
     let envelope = Envelope { message, meta };
     let is_reentrant = !call.is_send && circle == Circle::Reentrant;
     let sent = if is_reentrant { local.push_reentrant(envelope) } else { local.try_send(envelope) };

@@ -95,7 +95,7 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
         };
         let inherited = context::inherited();
         let now = handle.host().deadlines.now();
-        let deadline = deadline(now, timeout, &handle, &inherited);
+        let deadline = inherited.deadline(now, timeout, handle.host());
         let chain = match span {
             None => inherited.chain,
             Some(span) => span.lead(&inherited.chain, now),
@@ -108,13 +108,6 @@ impl<R: Send + 'static, M: Message> Call<R, M> {
             Attempt::Failed(error) => Err(error),
         }
     }
-}
-
-/// The call's own deadline, or that of the handler that makes it, whichever comes first.
-fn deadline<M>(now: Tick, timeout: Option<Duration>, handle: &Handle<M>, inherited: &Inherited) -> Tick {
-    let host = handle.host();
-    let own = now.after(timeout.unwrap_or(host.call_timeout()));
-    inherited.deadline.map_or(own, |parent| host.deadlines.tick(parent).min(own))
 }
 
 impl<R: Send + 'static, M: Message> IntoFuture for Call<R, M> {
@@ -347,7 +340,7 @@ impl<R: Send + 'static, M: Message> Pending<R, M> {
         let deadlines = &self.handle.host().deadlines;
         let now = deadlines.now();
         deadlines.saw(now);
-        let deadline = deadline(now, self.timeout, &self.handle, inherited);
+        let deadline = inherited.deadline(now, self.timeout, self.handle.host());
         if deadline <= now {
             self.handle.host().count_expired(Phase::Send);
             return Err(self.expired());

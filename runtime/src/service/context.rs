@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
@@ -21,6 +21,7 @@ use crate::service::core::Core;
 use crate::service::deadlines::Tick;
 use crate::service::dispatch::panic_message;
 use crate::service::handle::ServiceHandle;
+use crate::service::host::Host;
 use crate::service::message::{Meta, Method};
 use crate::service::monitor::metered_child;
 use crate::service::spans::{self, HandlerSpan, Trace};
@@ -56,6 +57,15 @@ pub struct Scope {
 pub(crate) struct Inherited {
     pub(crate) deadline: Option<Instant>,
     pub(crate) chain: Chain,
+}
+
+impl Inherited {
+    /// When a call ends that is made now: at its own deadline, or that of the handler that makes it, whichever comes first.
+    #[inline]
+    pub(crate) fn deadline(&self, now: Tick, timeout: Option<Duration>, host: &Host) -> Tick {
+        let own = now.after(timeout.unwrap_or(host.call_timeout()));
+        self.deadline.map_or(own, |parent| host.deadlines.tick(parent).min(own))
+    }
 }
 
 impl Scope {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
-use crate::error::{CallError, ChainLink};
+use crate::error::CallError;
 use crate::event::{DeadLetterReason, Down, Phase};
 use crate::id::MethodId;
 use crate::port::{Intake, Link, WatchId};
@@ -21,6 +21,7 @@ use crate::service::context::Caller;
 use crate::service::dispatch::panic_message;
 use crate::service::mailbox::{Local, Refused};
 use crate::service::message::{Envelope, Message, Meta, Method, WireMessage, signature_salt, without_paths};
+use crate::service::outbound::deadlock;
 use crate::service::parking::Parking;
 use crate::service::payload::Decoder;
 use crate::service::reply::ReplyPath;
@@ -83,12 +84,7 @@ impl<M: WireMessage> Deliver for Reachable<M> {
         let chain = Chain::from_wire(head.chain.clone());
         let circle = chain.circle(self.local.address(), method.is_exclusive());
         if head.wants_reply && circle == Circle::Deadlock {
-            let callee = ChainLink {
-                address: self.local.address().clone(),
-                handler: name::<M>(method).into(),
-                exclusive: method.is_exclusive(),
-            };
-            answer.fail(&CallError::Deadlock(chain.describe(callee)));
+            answer.fail(&deadlock::<M>(&chain, self.local.address(), method));
             return Intake::Done;
         }
         let is_reentrant = head.wants_reply && circle == Circle::Reentrant;

@@ -274,6 +274,13 @@ pub(crate) struct Meta {
     pub(crate) caller: Caller,
 }
 
+impl Meta {
+    /// For a send, of whom nobody waits for a reply: of the chain only its trace goes with it.
+    pub(crate) fn of_send(chain: &Chain) -> Self {
+        Self { chain: chain.trace_alone(), ..Self::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;

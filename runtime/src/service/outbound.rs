@@ -194,7 +194,7 @@ where
     match target {
         Target::Local(local) => {
             if let Some(message) = routed.copy(message) {
-                drop(local.try_send(Envelope { message, meta: delivery.meta_of_send() }));
+                drop(local.try_send(Envelope { message, meta: Meta::of_send(&delivery.chain) }));
             }
         }
         Target::Remote(remote) => {
@@ -249,7 +249,7 @@ where
             Meta { deadline: Some(delivery.deadline), chain: delivery.chain.clone(), caller: Caller::Here };
         (meta, Some(Waiting::Local(receiver, local.address().instance)))
     } else {
-        (delivery.meta_of_send(), None)
+        (Meta::of_send(&delivery.chain), None)
     };
     let envelope = Envelope { message, meta };
     let sent = if is_call && circle == Circle::Reentrant {
@@ -385,12 +385,6 @@ impl<M: Message, R: Send + 'static> Delivery<M, R> {
 }
 
 impl<M: Message, R> Delivery<M, R> {
-    /// Nobody waits for a send. Only its trace goes with it.
-    fn meta_of_send(&self) -> Meta {
-        let chain = self.chain.trace_alone();
-        Meta { chain, ..Meta::default() }
-    }
-
     /// The deadline passed before the message was handed over.
     #[cold]
     fn too_late(&self, host: &Host) -> CallError {
@@ -465,7 +459,9 @@ impl<R> Drop for RemoteWaiting<R> {
     }
 }
 
-fn deadlock<M: Message>(chain: &Chain, callee: &Address, method: &Method) -> CallError {
+/// The call could never begin.
+#[cold]
+pub(crate) fn deadlock<M: Message>(chain: &Chain, callee: &Address, method: &Method) -> CallError {
     CallError::Deadlock(chain.describe(ChainLink {
         address: callee.clone(),
         handler: format!("{}.{}", M::INTERFACE, method.name()).into(),

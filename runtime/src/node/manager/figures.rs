@@ -162,9 +162,18 @@ pub struct ServiceReport {
 
 impl ServiceReport {
     /// The service of that name, if there is one or was. Of several interfaces under one name that of which most instances run.
-    pub(in crate::node) fn of(host: &Host, service: String) -> Option<Self> {
+    pub(super) fn of(host: &Host, service: String) -> Option<Self> {
         let mut cores = host.all_residents();
         cores.retain(|core| **core.service() == *service);
+        Self::of_instances(host, service, cores)
+    }
+
+    /// As [`ServiceReport::of`], where all instances of that name are known.
+    pub(in crate::node) fn of_instances(
+        host: &Host,
+        service: String,
+        mut cores: Vec<Arc<Core>>,
+    ) -> Option<Self> {
         let known = host.monitor.known(&service);
         let interfaces = cores.iter().map(|core| core.interface()).chain(known.iter().map(|(name, _)| *name));
         let count = |interface: &&str| cores.iter().filter(|core| core.interface() == *interface).count();

@@ -10,11 +10,11 @@ mod report;
 mod seen;
 mod traffic;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::sync::Semaphore;
 
 use crate::cluster::membership::Members;
 use crate::config::{Asked, Labels, ServiceEntry};
@@ -51,10 +51,10 @@ pub use traffic::{ConnectionReport, QueueReport};
 /// Looks at a node and steers it. Got by [`Node::manager`] for the node itself, by [`ManagerHandle::on`] for another one.
 ///
 /// Whoever is a peer may call it, as far as the [rules of access](crate::Access) for the service `skyhold/manager` say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Manager {
-    /// How many calls by name are under way.
-    by_name: Arc<AtomicUsize>,
+    /// The places for calls by name.
+    by_name: Semaphore,
 }
 
 /// How many calls by name may be under way: fewer than handlers may run, so that who asks for something else is heard.
@@ -341,7 +341,7 @@ impl Manager {
         may_be_elsewhere: bool,
     ) -> Result<String, CallError> {
         let (node, caller) = (context.node(), context.caller());
-        let Some(_place) = UnderWay::new(&self.by_name) else {
+        let Ok(_place) = self.by_name.try_acquire() else {
             let detail = format!("{MOST_BY_NAME} calls by name are under way on node {}", node.id());
             return Err(CallError::Overloaded(detail.into()));
         };
@@ -365,23 +365,6 @@ impl Manager {
             // Whoever asked has given up: the request is taken back.
             () = context.cancelled() => Err(CallError::NoReply("nobody waits for the reply any more".into())),
         }
-    }
-}
-
-/// A call by name that is under way.
-struct UnderWay(Arc<AtomicUsize>);
-
-impl UnderWay {
-    /// `None` if too many are.
-    fn new(count: &Arc<AtomicUsize>) -> Option<Self> {
-        let place = Self(Arc::clone(count));
-        (count.fetch_add(1, Ordering::AcqRel) < MOST_BY_NAME).then_some(place)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -450,6 +433,7 @@ pub(super) fn ensure(host: &Arc<Host>) {
     // Under the lock: of two that ask at one moment one makes it.
     let _making = inner.managing.lock().unwrap_or_else(PoisonError::into_inner);
     if host.resident(OWN).is_none() && !host.is_shutting_down() {
-        instance::start_own(host, OWN, Manager::default(), deliver::reachable);
+        let manager = Manager { by_name: Semaphore::new(MOST_BY_NAME) };
+        instance::start_own(host, OWN, manager, deliver::reachable);
     }
 }

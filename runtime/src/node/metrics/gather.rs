@@ -10,6 +10,7 @@ use crate::cluster::membership::MemberState;
 use crate::event::{Counters, EndedConnections, Expired};
 use crate::node::manager::{ConnectionReport, Latency, Outcomes, ServiceReport};
 use crate::node::node::{Inner, Node};
+use crate::service::core::Core;
 
 use super::Books;
 use super::names::{self, Metric};
@@ -128,11 +129,13 @@ impl Samples {
             self.level(&names::SOJOURN, &labels, of.sojourn.as_secs_f64());
             self.level(&names::LIVES, &labels, exact(of.restarts));
         }
-        for name in there {
-            // Of those that are summed up nothing more is told.
-            if places.label(name) == name
-                && let Some(report) = ServiceReport::of(&inner.host, name.to_owned())
-            {
+        // Of those that are summed up nothing more is told.
+        let mut named: BTreeMap<&str, Vec<Arc<Core>>> = BTreeMap::new();
+        for core in residents.iter().filter(|core| places.label(core.service()) == &**core.service()) {
+            named.entry(core.service()).or_default().push(Arc::clone(core));
+        }
+        for (name, cores) in named {
+            if let Some(report) = ServiceReport::of_instances(&inner.host, name.to_owned(), cores) {
                 self.figures(&report);
             }
         }

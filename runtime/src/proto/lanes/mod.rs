@@ -161,8 +161,8 @@ impl Lanes {
 
     /// How many bytes wait in all.
     pub(crate) fn len(&self) -> usize {
-        let behind: usize = self.behind.iter().map(|(_, frame)| frame.len()).sum();
-        self.control.len() + self.replies.len() + self.calls.len() + self.bulk.len() + behind
+        let LaneBytes { control, replies, calls, bulk } = self.waiting();
+        control + replies + calls + bulk
     }
 
     /// What waits in each lane, in bytes.

@@ -154,9 +154,9 @@ fn every_refusal_has_its_published_number() {
     }
 }
 
-#[test]
-fn request_has_its_published_bytes() {
-    let head = RequestHead {
+/// The head of a call.
+fn head() -> RequestHead {
+    RequestHead {
         id: RequestId(7),
         instance: InstanceId(3),
         method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
@@ -166,7 +166,12 @@ fn request_has_its_published_bytes() {
         is_impatient: false,
         chain: vec![],
         trace: None,
-    };
+    }
+}
+
+#[test]
+fn request_has_its_published_bytes() {
+    let head = head();
     let payload = Bytes::from_static(b"\x01\x02");
     let ids = "10 0700000000000000 0300000000000000 44332211 88776655";
     check(
@@ -191,19 +196,13 @@ fn request_has_its_published_bytes() {
 #[test]
 fn a_request_of_a_trace_has_its_published_bytes() {
     let head = RequestHead {
-        id: RequestId(7),
-        instance: InstanceId(3),
-        method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
-        remaining: Some(Duration::from_secs(30)),
-        wants_reply: true,
-        is_ahead: false,
-        is_impatient: false,
         chain: vec![link()],
         trace: Some(TraceParent {
             trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes(),
             span_id: 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes(),
             flags: 1,
         }),
+        ..head()
     };
     let ids = "10 0700000000000000 0300000000000000 44332211 88776655";
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7 01";
@@ -325,17 +324,7 @@ fn streams_have_their_published_bytes() {
 
 #[test]
 fn a_request_with_the_new_flags_has_its_published_bytes() {
-    let head = RequestHead {
-        id: RequestId(7),
-        instance: InstanceId(3),
-        method: MethodId { name: 0x1122_3344, signature: 0x5566_7788 },
-        remaining: Some(Duration::from_secs(30)),
-        wants_reply: true,
-        is_ahead: true,
-        is_impatient: true,
-        chain: vec![link()],
-        trace: None,
-    };
+    let head = RequestHead { is_ahead: true, is_impatient: true, chain: vec![link()], ..head() };
     check(
         &Frame::Request(Request { head, payload: Bytes::new() }),
         "39000000 10 0700000000000000 0300000000000000 44332211 88776655 30750000 0f
