@@ -1,5 +1,7 @@
 //! From settings to a running node.
 
+mod checks;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +29,7 @@ use crate::net::listener;
 use crate::net::peers::{Peers, Publish};
 use crate::net::table::PeerTable;
 #[cfg(feature = "tls")]
-use crate::net::tls::{Tls, TlsError};
+use crate::net::tls::Tls;
 use crate::node::central::{self, Central};
 use crate::node::configured::{Configured, Source};
 use crate::node::discovering::Discovering;
@@ -40,7 +42,7 @@ use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
 use crate::port::Spawn;
-use crate::proto::settings::{FEATURES, GOSSIP, Identity, TRACE};
+use crate::proto::settings::{FEATURES, Identity};
 use crate::service::definition::Service;
 use crate::service::host::Host;
 use crate::service::message::WireMessage;
@@ -487,18 +489,6 @@ impl NodeBuilder {
         Ok(node)
     }
 
-    /// The features of the wire that the node has, by what it is and has.
-    fn wire_features(&self) -> u64 {
-        let mut features = self.features;
-        if self.is_client {
-            features &= !GOSSIP;
-        }
-        if self.propagator.is_none() {
-            features &= !TRACE;
-        }
-        features
-    }
-
     /// Listens, if it is to, and gives where.
     async fn bind(&self) -> Result<Option<(Box<dyn Listener>, SocketAddr)>, StartError> {
         let Some(address) = &self.settings.listen else { return Ok(None) };
@@ -506,42 +496,6 @@ impl NodeBuilder {
         let listener = self.transport.listen(address).await.map_err(cannot)?;
         let at = listener.local_addr().map_err(cannot)?;
         Ok(Some((listener, at)))
-    }
-
-    /// That a client is asked for nothing that only a member has.
-    fn check_client(&self) -> Result<(), StartError> {
-        let problem = match (&self.settings.listen, self.settings.services.first()) {
-            _ if !self.is_client => return Ok(()),
-            (Some(address), _) => format!("a client does not listen, and it is to listen on {address:?}"),
-            (None, Some(service)) => {
-                format!("a client runs no services under names, and it is to run {:?}", service.name)
-            }
-            (None, None) => return Ok(()),
-        };
-        Err(StartError::InvalidSetting { setting: "client", problem })
-    }
-
-    /// That nobody is let in by an oversight, and that no peer will refuse the node's own certificate.
-    fn check_security(&self, id: &NodeId) -> Result<(), StartError> {
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            let invalid =
-                |error: TlsError| StartError::InvalidSetting { setting: "tls", problem: error.to_string() };
-            return tls.check(id).map_err(invalid);
-        }
-        let is_given_peers = !self.seeds.is_empty() || !self.providers.is_empty();
-        let opens_sockets = self.settings.opens_sockets() || is_given_peers;
-        if opens_sockets && self.secret.is_none() && !self.settings.is_insecure {
-            if let Some(configured) = &self.configured {
-                return Err(configured.insecure(id).into());
-            }
-            let problem = format!(
-                "is missing, and node {id} listens or has a seed: `.secret(..)` or, with the feature `tls`, `.tls(..)` is needed; with \
-                 `.insecure_without_secret()` anybody who reaches its address is a peer"
-            );
-            return Err(StartError::InvalidSetting { setting: "secret", problem });
-        }
-        Ok(())
     }
 }
 

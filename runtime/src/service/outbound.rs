@@ -2,21 +2,18 @@
 //!
 //! Invariant: `attempt` never waits. What it could not hand over it gives back as a waiting room.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+mod waiting;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::error::{CallError, ChainLink};
 use crate::event::{DeadLetterReason, Phase};
-use crate::id::{Address, InstanceId, RequestId};
+use crate::id::Address;
 use crate::policy::balance::load::Flight;
-use crate::port::{self, Head, Link, Peer, Place};
+use crate::port::{self, Head, Place};
 use crate::proto::codec::Encoder;
-use crate::service::ambient;
 use crate::service::chain::{Chain, Circle};
 use crate::service::context::Caller;
 use crate::service::deadlines::Tick;
@@ -28,7 +25,11 @@ use crate::service::reply::Reply;
 use crate::service::reroute::{self, Back, Refusals};
 use crate::service::room::{Blocked, WaitingRoom};
 use crate::service::spans::Trace;
-use crate::service::stub::{Decode, Stub};
+use crate::service::stub::Stub;
+
+use waiting::RemoteWaiting;
+
+pub(crate) use waiting::Waiting;
 
 /// Whether a reply is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,71 +392,6 @@ impl<M: Message, R> Delivery<M, R> {
         host.count_expired(Phase::Send);
         let handler = format!("{}.{}", M::INTERFACE, self.stub.method.name());
         CallError::Expired(format!("the deadline passed before `{handler}` was handed over").into())
-    }
-}
-
-/// Where a call waits for its reply.
-pub(crate) enum Waiting<R> {
-    /// By this instance.
-    Local(oneshot::Receiver<Result<R, CallError>>, InstanceId),
-    Remote(RemoteWaiting<R>),
-}
-
-/// A request on a connection. Dropped before its answer it is cancelled.
-pub(crate) struct RemoteWaiting<R> {
-    receiver: oneshot::Receiver<Result<Bytes, CallError>>,
-    link: Arc<Link>,
-    host: Arc<Host>,
-    id: RequestId,
-    instance: InstanceId,
-    decode: Decode<R>,
-    answered: bool,
-}
-
-impl<R> Waiting<R> {
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
-        let lost = || CallError::NoReply("the reply's place was dropped".into());
-        match self {
-            Self::Local(receiver, _) => {
-                Poll::Ready(ready!(Pin::new(receiver).poll(cx)).unwrap_or_else(|_| Err(lost())))
-            }
-            Self::Remote(waiting) => {
-                let answer = ready!(Pin::new(&mut waiting.receiver).poll(cx));
-                waiting.answered = true;
-                let payload = answer.unwrap_or_else(|_| Err(lost()));
-                let (host, link) = (&waiting.host, Some(&waiting.link));
-                let decode = |payload: Bytes| ambient::reading(host, link, || (waiting.decode)(&payload));
-                Poll::Ready(payload.and_then(decode))
-            }
-        }
-    }
-
-    /// The number of the instance that has the call, if it is on this node.
-    #[inline]
-    pub(crate) fn local_instance(&self) -> Option<InstanceId> {
-        match self {
-            Self::Local(_, instance) => Some(*instance),
-            Self::Remote(_) => None,
-        }
-    }
-
-    /// The instance that has the call, if it is on another node.
-    pub(crate) fn remote_address(&self) -> Option<Address> {
-        match self {
-            Self::Local(..) => None,
-            Self::Remote(waiting) => {
-                let Peer { node, incarnation, .. } = waiting.link.peer();
-                Some(Address { node: node.clone(), incarnation: *incarnation, instance: waiting.instance })
-            }
-        }
-    }
-}
-
-impl<R> Drop for RemoteWaiting<R> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.link.cancel(self.id);
-        }
     }
 }
 
