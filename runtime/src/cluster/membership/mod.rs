@@ -52,6 +52,22 @@ pub(crate) enum Output {
     Dial(SocketAddr),
 }
 
+impl Output {
+    /// The member of which something is told.
+    fn member(&self) -> Option<&NodeId> {
+        match self {
+            Self::Tell(
+                Event::MemberJoined { node, .. }
+                | Event::MemberSuspected { node, .. }
+                | Event::MemberRefuted { node, .. }
+                | Event::MemberLeft { node, .. }
+                | Event::MemberDied { node, .. },
+            ) => Some(node),
+            _ => None,
+        }
+    }
+}
+
 /// What one node knows of the members.
 pub(crate) struct Membership {
     me: Identity,
@@ -110,7 +126,8 @@ impl Membership {
         let is_known = self.view.is_member(&node, peer.incarnation);
         self.connected.insert(node.clone(), peer.incarnation);
         self.apply([foca::Member::alive(peer)], now);
-        self.trust();
+        self.trust(&node);
+        self.count();
         if !is_known {
             self.exchange_with(&node, true);
         }
@@ -125,7 +142,7 @@ impl Membership {
     /// The connection to a peer has ended. That says nothing of whether it lives; but what others say of it counts again.
     pub(crate) fn handle_disconnected(&mut self, node: &NodeId) {
         self.connected.remove(node);
-        self.trust();
+        self.trust(node);
         self.count();
     }
 
@@ -303,18 +320,20 @@ impl Membership {
         let foca = &self.foca;
         let tell = |event| outputs.push_back(Output::Tell(event));
         self.view.update(|| foca.iter_membership_state(), self.reason, tell);
-        if self.outputs.len() > before {
+        let changed: Vec<_> = self.outputs.range(before..).filter_map(Output::member).cloned().collect();
+        if !changed.is_empty() {
             self.version += 1;
-            self.trust();
+            for node in &changed {
+                self.trust(node);
+            }
+            self.count();
         }
-        self.count();
     }
 
     /// Sees whether enough are there.
     fn count(&mut self) {
         let expected = self.expected;
-        let others = self.connected.iter().filter(|(node, life)| self.view.is_alive(node, **life));
-        let alive = others.count() + 1;
+        let alive = self.undoubted.count() + 1;
         let has_quorum = expected > 0 && alive > expected / 2;
         if std::mem::replace(&mut self.has_quorum, has_quorum) == has_quorum {
             return;
@@ -325,10 +344,11 @@ impl Membership {
         self.outputs.push_back(Output::Tell(if has_quorum { reached } else { lost }));
     }
 
-    /// The death of whom this node is connected with, and nobody suspects, is not believed if others tell of it.
-    fn trust(&self) {
-        let lives = self.connected.iter().filter(|(node, life)| self.view.is_alive(node, **life));
-        self.undoubted.set(lives.map(|(node, life)| (node.clone(), *life)));
+    /// Something of a node has changed. The death of whom this node is connected with, and nobody suspects, is not believed if others
+    /// tell of it.
+    fn trust(&self, node: &NodeId) {
+        let life = self.connected.get(node).copied();
+        self.undoubted.set(node, life.filter(|life| self.view.is_alive(node, *life)));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is in the cluster, as this node sees it: snapshots, and what happens between two of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use foca::State;
@@ -78,25 +78,34 @@ impl View {
     ) where
         I: ExactSizeIterator<Item = &'a foca::Member<Identity>>,
     {
-        let is_known = |member: &foca::Member<Identity>| {
-            self.known.get(&member.id().node).is_some_and(|known| known.is(member))
-        };
-        if members().len() == self.known.len() && members().all(is_known) {
-            return;
-        }
-        let mut before = std::mem::take(&mut self.known);
         for member in members() {
             let node = &member.id().node;
+            let before = self.known.get_mut(node);
+            if before.as_ref().is_some_and(|known| known.is(member)) {
+                continue;
+            }
             let known = Known { id: member.id().clone(), state: member.state() };
-            compare(node, before.remove(node).as_ref(), &known, reason, &mut tell);
-            self.known.insert(node.clone(), known);
-        }
-        // Foca forgets those who are down for long.
-        for (node, known) in before {
-            if known.is_member() {
-                tell(Event::MemberDied { node, incarnation: known.id.incarnation, reason });
+            compare(node, before.as_deref(), &known, reason, &mut tell);
+            match before {
+                Some(before) => *before = known,
+                None => drop(self.known.insert(node.clone(), known)),
             }
         }
+        if members().len() < self.known.len() {
+            self.forget(&members().map(|member| &member.id().node).collect(), reason, tell);
+        }
+    }
+
+    /// Foca forgets those who are down for long.
+    fn forget(&mut self, kept: &BTreeSet<&NodeId>, reason: MemberEnd, mut tell: impl FnMut(Event)) {
+        self.known.retain(|node, known| {
+            let is_kept = kept.contains(node);
+            if !is_kept && known.is_member() {
+                let (node, incarnation) = (node.clone(), known.id.incarnation);
+                tell(Event::MemberDied { node, incarnation, reason });
+            }
+            is_kept
+        });
     }
 
     /// Whether nobody else was ever known.

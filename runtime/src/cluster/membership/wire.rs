@@ -1,7 +1,7 @@
 //! What foca says, in bytes, and the whole list of members beside it; and whether a death is believed that others tell of.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use foca::{Codec, Header, Member, State};
@@ -75,8 +75,18 @@ pub(super) struct Undoubted {
 }
 
 impl Undoubted {
-    pub(super) fn set(&self, lives: impl Iterator<Item = (NodeId, Incarnation)>) {
-        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives.collect();
+    /// The life of a node that is one of them now, if any is.
+    pub(super) fn set(&self, node: &NodeId, life: Option<Incarnation>) {
+        let mut lives = self.lives();
+        match life {
+            Some(life) => drop(lives.insert(node.clone(), life)),
+            None => drop(lives.remove(node)),
+        }
+    }
+
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.lives().len()
     }
 
     /// What is believed of what others tell. A goodbye always is: only a node itself can say it.
@@ -85,11 +95,14 @@ impl Undoubted {
         if told.state() != State::Down || id.has_left {
             return told;
         }
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        if lives.get(&id.node) == Some(&id.incarnation) {
+        if self.lives().get(&id.node) == Some(&id.incarnation) {
             return Member::new(id.clone(), told.incarnation(), State::Alive);
         }
         told
+    }
+
+    fn lives(&self) -> MutexGuard<'_, BTreeMap<NodeId, Incarnation>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
