@@ -106,6 +106,13 @@ pub struct MethodId {
     pub signature: u32,
 }
 
+impl MethodId {
+    /// That of a generic service over the types of which `salt` is made.
+    pub(crate) fn salted(self, salt: u32) -> Self {
+        Self { signature: self.signature ^ salt, ..self }
+    }
+}
+
 /// Numbers the requests of one connection in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u64);

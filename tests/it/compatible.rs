@@ -181,6 +181,40 @@ async fn a_removed_method_is_incompatible_and_the_others_work() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_versions_run_side_by_side_a_call_goes_to_those_that_understand_it() {
+    let cluster = Cluster::start(3).await;
+    cluster[1].service("ledger", || before::Ledger).start().await.unwrap();
+    cluster[2].service("ledger", || after::Ledger).start().await.unwrap();
+    let old = before::LedgerHandle::lookup(&cluster[0], "ledger").await.unwrap();
+    let new = after::LedgerHandle::lookup(&cluster[0], "ledger").await.unwrap();
+    let mut watch = new.watch_instances().unwrap();
+    while watch.next().await.unwrap().instances.len() != 2 {}
+    for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::Random] {
+        let (old, new) = (old.balance(balance), new.balance(balance));
+        for _ in 0..20 {
+            assert_eq!(old.removed().await, Ok(1));
+            assert_eq!(new.added().await, Ok(2));
+            assert_eq!(new.argument(3).await, Ok(3), "of two signatures its own");
+            assert_eq!(new.same(4).await, Ok(4));
+        }
+    }
+    // By its key a call meets all others of that key, or nobody.
+    let homes: Vec<_> = (0..50).map(|key| new.key(&key)).collect();
+    let mut added = Vec::new();
+    for home in &homes {
+        added.push(home.added().await);
+    }
+    let understood = added.iter().filter(|answer| answer.is_ok()).count();
+    assert!((1..50).contains(&understood), "{understood}");
+    is_incompatible(added.into_iter().find(Result::is_err).unwrap(), "no such method");
+
+    // Nobody is left who understands it: whoever is there says so.
+    cluster.kill(2).await;
+    while watch.next().await.unwrap().instances.len() != 1 {}
+    is_incompatible(new.added().await, "no such method");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_generic_service_over_another_type_is_incompatible() {
     let cluster = Cluster::start(2).await;
     cluster[1].service("shelf", Shelf::<u64>::default).start().await.unwrap();

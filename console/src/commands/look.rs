@@ -51,12 +51,13 @@ pub(super) async fn services(node: &Node, output: &Output) -> Result<(), Failure
     let services = any_manager(node).await?.services().await?;
     output.answer(&services, |services| {
         let rows: Vec<_> = services.iter().map(service_row).collect();
-        output.table(&["SERVICE", "INTERFACE", "INSTANCES", "ON"], &rows)
+        output.table(&["SERVICE", "INTERFACE", "INSTANCES", "LOAD", "ON"], &rows)
     })
 }
 
 fn service_row(service: &KnownService) -> Vec<String> {
     let mut on: Vec<(NodeId, usize, bool)> = Vec::new();
+    let load: u32 = service.instances.iter().map(|instance| instance.load).fold(0, u32::saturating_add);
     for instance in &service.instances {
         match on.iter_mut().find(|(node, ..)| *node == instance.address.node) {
             Some((_, count, _)) => *count += 1,
@@ -70,7 +71,7 @@ fn service_row(service: &KnownService) -> Vec<String> {
     let on: Vec<_> = on.collect();
     let unique = if service.is_unique { " (unique)" } else { "" };
     let name = format!("{}{unique}", service.name);
-    vec![name, service.interface.clone(), service.instances.len().to_string(), on.join(" ")]
+    vec![name, service.interface.clone(), service.instances.len().to_string(), load.to_string(), on.join(" ")]
 }
 
 /// The instances, whether or not they have a name.

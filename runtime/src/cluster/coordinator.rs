@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +20,7 @@ use crate::id::{InstanceId, NodeId};
 use crate::net::news::{News, PeerEvent};
 use crate::net::peers::Publish;
 use crate::port::{Link, Peer};
+use crate::proto::described::Described;
 use crate::proto::fence::Word;
 use crate::proto::frame::Frame;
 use crate::{random, time};
@@ -29,6 +30,12 @@ mod tests;
 
 /// How many commands may wait for the task.
 const COMMANDS: usize = 1024;
+
+/// How often a node looks what its instances have to do, and tells its peers what has changed.
+const LOADS_EVERY: Duration = Duration::from_secs(1);
+
+/// What an instance of this node has to do, as peers are told.
+pub(crate) type Measure = Box<dyn Fn(InstanceId) -> u32 + Send>;
 
 /// The directory, for everybody to read.
 #[derive(Debug)]
@@ -113,6 +120,17 @@ async fn ask(commands: &mpsc::Sender<Command>, command: impl FnOnce(oneshot::Sen
     }
 }
 
+/// What the task hears and says, and from whom.
+pub(crate) struct Outside {
+    /// How many nodes the cluster is said to have.
+    pub(crate) expected: watch::Receiver<usize>,
+    pub(crate) events: mpsc::Receiver<PeerEvent>,
+    /// For dialling whom a peer told of. Only tried: the peers' task may be waiting for this one.
+    pub(crate) peers: mpsc::Sender<News>,
+    pub(crate) publish: Publish,
+    pub(crate) measure: Measure,
+}
+
 /// What others see of the task.
 pub(crate) struct Seen {
     pub(crate) names: Arc<Names>,
@@ -126,6 +144,8 @@ pub(crate) struct Coordinator {
     introductions: Introductions,
     links: BTreeMap<NodeId, Arc<Link>>,
     withdrawals: Withdrawals,
+    measure: Measure,
+    loads_at: Instant,
     membership: Membership,
     /// How many nodes the cluster is said to have.
     expected: watch::Receiver<usize>,
@@ -141,15 +161,8 @@ pub(crate) struct Coordinator {
 
 impl Coordinator {
     /// Gives the task, and what others see of it.
-    pub(crate) fn new(
-        me: Identity,
-        is_client: bool,
-        limits: Limits,
-        mut expected: watch::Receiver<usize>,
-        events: mpsc::Receiver<PeerEvent>,
-        peers: mpsc::Sender<News>,
-        publish: Publish,
-    ) -> (Self, Seen) {
+    pub(crate) fn new(me: Identity, is_client: bool, limits: Limits, outside: Outside) -> (Self, Seen) {
+        let Outside { mut expected, events, peers, publish, measure } = outside;
         let (sender, commands) = mpsc::channel(COMMANDS);
         let names = Arc::new(Names {
             current: ArcSwap::default(),
@@ -168,6 +181,8 @@ impl Coordinator {
             introductions,
             links: BTreeMap::new(),
             withdrawals: Withdrawals::default(),
+            measure,
+            loads_at: time::now(),
             membership,
             expected,
             members,
@@ -185,6 +200,7 @@ impl Coordinator {
         loop {
             self.drain_membership();
             let wakes_at = self.membership.poll_timeout();
+            let loads_at = (!self.links.is_empty()).then_some(self.loads_at);
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
@@ -202,6 +218,7 @@ impl Coordinator {
                     self.membership.handle_expected(expected);
                 }
                 () = time::sleep_until_some(wakes_at) => self.membership.handle_timeout(time::now()),
+                () = time::sleep_until_some(loads_at) => self.tell_loads(),
             }
         }
     }
@@ -233,6 +250,12 @@ impl Coordinator {
         }
     }
 
+    fn tell_loads(&mut self) {
+        self.loads_at = time::now() + LOADS_EVERY;
+        let changed = self.directory.measure(&self.measure);
+        self.tell_all(Described::loads(&changed).collect());
+    }
+
     fn peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up(link) => self.peer_up(link),
@@ -252,9 +275,9 @@ impl Coordinator {
                 let changed = self.directory.apply(&peer.node, peer.incarnation, names);
                 self.publish_if(changed);
             }
-            PeerEvent::Described(link, descriptions) => {
+            PeerEvent::Described(link, described) => {
                 let peer = link.peer();
-                let changed = self.directory.describe(&peer.node, peer.incarnation, descriptions);
+                let changed = self.directory.describe(&peer.node, peer.incarnation, described);
                 self.publish_if(changed);
             }
             PeerEvent::NamesSync(link, token) => {
@@ -282,6 +305,9 @@ impl Coordinator {
         self.publish_if(changed);
         let (to_it, to_others) = self.introductions.connected(link.peer());
         for frame in self.directory.own_names() {
+            link.put(&frame);
+        }
+        for frame in Described::loads(&self.directory.own_loads()) {
             link.put(&frame);
         }
         self.withdrawals.peer_up(&link);

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::id::{Incarnation, NodeId};
 use crate::port::Link;
 use crate::proto::connection::CloseReason;
-use crate::proto::described::Description;
+use crate::proto::described::Described;
 use crate::proto::frame::{Members, Names, Refuse};
 use crate::proto::group::Extra;
 
@@ -57,7 +57,7 @@ pub(crate) enum News {
     /// A peer told its names.
     Names(Arc<Link>, Names),
     /// A peer told more of its names.
-    Described(Arc<Link>, Vec<Description>),
+    Described(Arc<Link>, Described),
     /// A peer told which nodes it knows.
     Members(Arc<Link>, Members),
     /// A peer told what it knows of the members.
@@ -98,7 +98,7 @@ pub(crate) enum PeerEvent {
         incarnation: Incarnation,
     },
     Names(Arc<Link>, Names),
-    Described(Arc<Link>, Vec<Description>),
+    Described(Arc<Link>, Described),
     Members(Members),
     Gossip(Arc<Link>, Bytes),
     NamesSync(Arc<Link>, u64),

@@ -161,9 +161,9 @@ impl Peers {
                     self.tell(PeerEvent::Names(link, names)).await;
                 }
             }
-            News::Described(link, descriptions) => {
+            News::Described(link, described) => {
                 if self.is_current(&link) {
-                    self.tell(PeerEvent::Described(link, descriptions)).await;
+                    self.tell(PeerEvent::Described(link, described)).await;
                 }
             }
             News::Members(link, members) => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::cluster::coordinator::Coordinator;
+use crate::cluster::coordinator::{Coordinator, Outside};
 use crate::cluster::discovery::{AskingNode, Discovery};
 use crate::cluster::membership;
 use crate::config::{
@@ -38,6 +38,7 @@ use crate::node::in_force::InForce;
 use crate::node::kinds::Kinds;
 use crate::node::metrics::{Endpoint, Extra};
 use crate::node::node::{Inner, Node};
+use crate::node::registrar;
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
@@ -427,15 +428,9 @@ impl NodeBuilder {
         in_force.security.set_tls(self.tls);
         let me = membership::Identity::new(id.clone(), host.incarnation, address);
         let (limits, expected) = (settings.limits, in_force.expected_nodes());
-        let (coordinator, seen) = Coordinator::new(
-            me,
-            self.is_client,
-            limits,
-            expected,
-            events,
-            news.clone(),
-            Arc::clone(&publish),
-        );
+        let (hears, measure) = (Arc::clone(&publish), registrar::measure(&host));
+        let outside = Outside { expected, events, peers: news.clone(), publish: hears, measure };
+        let (coordinator, seen) = Coordinator::new(me, self.is_client, limits, outside);
         let inbox = NodeInbox {
             host: Arc::clone(&host),
             topics: Arc::clone(&topics),

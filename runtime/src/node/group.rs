@@ -21,7 +21,7 @@ use crate::service::dispatch::panic_message;
 use crate::service::handle::Way;
 use crate::service::host::Host;
 use crate::service::instance::{self, Factory};
-use crate::service::message::{Message, WireMessage};
+use crate::service::message::{Message, WireMessage, method_ids};
 use crate::service::supervisor::child::{Registry, Spec};
 use crate::service::supervisor::run::Plan;
 use crate::supervision::{Intensity, Restart, Strategy};
@@ -170,7 +170,8 @@ where
         }
         unique::check(node.inner(), &self.name, self.is_unique)?;
         let claim = self.is_unique.then(time::unix_millis);
-        let traits = Traits { claim, labels: Arc::new(labels) };
+        let methods = Some(method_ids::<S::Message>().into());
+        let traits = Traits { claim, labels: Arc::new(labels), methods };
         let name: Arc<str> = self.name.into();
         let interface = <S::Message as Message>::INTERFACE;
         let registrar = Registrar::new(node.inner(), Arc::clone(&name), interface, traits, self.instances)?;

@@ -8,17 +8,25 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::cluster::coordinator::{Command, Register, withdraw};
+use crate::cluster::coordinator::{Command, Measure, Register, withdraw};
 use crate::cluster::directory::Traits;
 use crate::cluster::withdrawal::Withdraw;
 use crate::error::StartError;
 use crate::id::InstanceId;
 use crate::node::node::{Group, Inner, MakeSpec};
+use crate::policy::balance::reported::roughly;
+use crate::service::host::Host;
 use crate::service::supervisor::child::{Halt, Registry};
 use crate::service::supervisor::control::Control;
 
 /// How long a drain waits for the peers to route elsewhere.
 pub(crate) const PEERS_KNOW_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the peers are told that an instance of this node has to do.
+pub(super) fn measure(host: &Arc<Host>) -> Measure {
+    let host = Arc::clone(host);
+    Box::new(move |instance| host.resident(instance).map_or(0, |resident| roughly(resident.core.load())))
+}
 
 /// A name that this node runs. It is taken when this is made, and free again when it is dropped.
 pub(crate) struct Registrar {

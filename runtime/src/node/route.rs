@@ -14,7 +14,7 @@ use crate::cluster::coordinator::Names;
 use crate::cluster::directory::Candidate;
 use crate::config::{Decision, Subset, To};
 use crate::error::CallError;
-use crate::id::{Address, NodeId};
+use crate::id::{Address, MethodId, NodeId};
 use crate::node::pools::Pools;
 use crate::node::routing::RoutingTable;
 use crate::policy::balance::candidates::{Balancer as _, Candidate as Offered, Candidates, Draw};
@@ -29,7 +29,7 @@ use crate::service::ambient;
 use crate::service::deadlines::Tick;
 use crate::service::handle::{Ask, Picked, Remote, Routed, Target, Way};
 use crate::service::host::Host;
-use crate::service::message::{Message, Method, WireMessage};
+use crate::service::message::{Message, Method, WireMessage, method_ids, signature_salt};
 use crate::service::payload::Decoder;
 use crate::service::reply::ReplyPath;
 use crate::service::reroute::Refusals;
@@ -60,6 +60,8 @@ pub(crate) struct NameRoute<M> {
     around: Around,
     /// What the node's handles to this name have learned.
     pool: Arc<Pool>,
+    /// What makes its methods' numbers: see [`signature_salt`].
+    salt: u32,
     /// How many calls were made.
     turn: AtomicU64,
     seed: u64,
@@ -76,6 +78,16 @@ struct Resolved<M> {
     targets: Vec<Target<M>>,
     /// The same instances in the same order, as a balancer sees them.
     candidates: Vec<Offered>,
+    /// Whether some of them do not understand all methods: an older version of their code, or a newer one.
+    is_mixed: bool,
+}
+
+impl<M> Resolved<M> {
+    /// The method that whoever takes a call has to understand, if only some do. If nobody does, any will do: it says why not.
+    fn needed(&self, method: MethodId, subset: Option<&Subset>) -> Option<MethodId> {
+        let is_able = |known: &Offered| may_have(subset, Some(method), known);
+        self.candidates.iter().any(is_able).then_some(method)
+    }
 }
 
 impl<M: WireMessage> NameRoute<M> {
@@ -88,8 +100,8 @@ impl<M: WireMessage> NameRoute<M> {
     ) -> Self {
         let (turn, resolved, budget) = (AtomicU64::new(0), ArcSwapOption::empty(), RetryBudget::default());
         let seed = Draw::seed(around.host.next_seed());
-        let redirected = ArcSwapOption::empty();
-        Self { name, only_on, way, around, pool, turn, seed, budget, resolved, redirected }
+        let (redirected, salt) = (ArcSwapOption::empty(), signature_salt::<M>());
+        Self { name, only_on, way, around, pool, salt, turn, seed, budget, resolved, redirected }
     }
 
     /// The instances now. The work is done once for each version of the directory.
@@ -124,15 +136,20 @@ impl<M: WireMessage> NameRoute<M> {
             let weight = |address: &Address| key.weight(address.node.as_str(), address.instance.0);
             candidates.sort_by_cached_key(|candidate| std::cmp::Reverse(weight(&candidate.address)));
         }
-        let instances = candidates.into_iter().filter_map(|Candidate { address, labels, .. }| {
+        let instances = candidates.into_iter().filter_map(|candidate| {
+            let Candidate { address, labels, methods, .. } = candidate;
             let known = before.get(address).map(|known| (*known).clone());
             let target = known.or_else(|| self.target(address))?;
             let is_local = address.node == host.node;
             let load = self.pool.load(address);
-            Some((target, Offered::new(address.clone(), Arc::clone(labels), is_local, load)))
+            let offered =
+                Offered::new(address.clone(), Arc::clone(labels), is_local, load, candidate.load.clone());
+            Some((target, offered.with_methods(methods.clone())))
         });
-        let (targets, candidates) = instances.unzip();
-        let resolved = Arc::new(Resolved { version, targets, candidates });
+        let (targets, candidates): (_, Vec<Offered>) = instances.unzip();
+        let is_mixed =
+            method_ids::<M>().iter().any(|id| candidates.iter().any(|known| !known.understands(*id)));
+        let resolved = Arc::new(Resolved { version, targets, candidates, is_mixed });
         self.resolved.store(Some(Arc::clone(&resolved)));
         resolved
     }
@@ -203,17 +220,17 @@ impl<M: WireMessage> NameRoute<M> {
         &self,
         subset: Option<&Subset>,
         refusals: &Refusals,
-        now: Tick,
+        ask: Ask,
     ) -> Result<Picked<M>, CallError> {
         self.resolve(|resolved| {
-            let now = now.nanos();
+            let now = ask.now.nanos();
             if let [only] = &resolved.targets[..]
                 && refusals.is_empty()
                 && subset.is_none()
             {
                 return Ok(Picked { target: only.clone(), flight: None });
             }
-            let place = self.choose(resolved, subset, refusals, now);
+            let place = self.choose(resolved, subset, refusals, ask);
             let place = place.ok_or_else(|| self.nobody(subset))?;
             let flight = resolved.candidates[place].load().begin(now, self.measures());
             Ok(Picked { target: resolved.targets[place].clone(), flight: Some(flight) })
@@ -226,11 +243,13 @@ impl<M: WireMessage> NameRoute<M> {
         resolved: &Resolved<M>,
         subset: Option<&Subset>,
         refusals: &Refusals,
-        now: u64,
+        ask: Ask,
     ) -> Option<usize> {
-        let all = &resolved.candidates[..];
-        let is_out =
-            |candidate: &Offered| refusals.contains(candidate.address()) || !is_in(subset, candidate);
+        let (all, now) = (&resolved.candidates[..], ask.now.nanos());
+        let needed = self.needed(resolved, ask, subset);
+        let is_out = |candidate: &Offered| {
+            refusals.contains(candidate.address()) || !may_have(subset, needed, candidate)
+        };
         let balance = match &self.way {
             // By their order alone: all nodes are to agree, whatever each has met with.
             Way::Key(_) | Way::Balance(Balance::Consistent) => return offer::places(all, is_out).next(),
@@ -241,7 +260,8 @@ impl<M: WireMessage> NameRoute<M> {
         let turn = self.turn.fetch_add(u64::from(refusals.is_empty()), Ordering::Relaxed);
         let draw = Draw::new(self.seed, turn);
         let offered;
-        let candidates = if refusals.is_empty() && subset.is_none() && self.pool.is_settled(now) {
+        let is_any = refusals.is_empty() && subset.is_none() && needed.is_none();
+        let candidates = if is_any && self.pool.is_settled(now) {
             Candidates::new(all, None, draw, now)
         } else {
             offered = offer::offer(all, is_out, now, draw.random());
@@ -311,7 +331,7 @@ impl<M: WireMessage> Routed<M> for NameRoute<M> {
     }
 
     fn pick(&self, ask: Ask, refusals: &Refusals) -> Result<Picked<M>, CallError> {
-        self.led(ask, |route, subset| route.pick_among(subset, refusals, ask.now))
+        self.led(ask, |route, subset| route.pick_among(subset, refusals, ask))
     }
 
     fn has_any(&self, ask: Ask, refusals: &Refusals) -> bool {
@@ -357,10 +377,23 @@ impl<M: WireMessage> NameRoute<M> {
     /// Whether a call may go to an instance of which that is true.
     fn has(&self, ask: Ask, is_meant: impl Fn(&Offered) -> bool) -> bool {
         let found = self.led(ask, |route, subset| {
-            let is_it = |candidate: &Offered| is_in(subset, candidate) && is_meant(candidate);
-            Ok(route.resolve(|resolved| resolved.candidates.iter().any(is_it)))
+            Ok(route.resolve(|resolved| {
+                let needed = route.needed(resolved, ask, subset);
+                let is_it = |known: &Offered| may_have(subset, needed, known) && is_meant(known);
+                resolved.candidates.iter().any(is_it)
+            }))
         });
         found.unwrap_or(false)
+    }
+
+    /// What an instance has to understand for a call, if only some do. Where a call goes by its key it goes there whoever
+    /// understands it: all calls of one key are to meet.
+    #[inline]
+    fn needed(&self, resolved: &Resolved<M>, ask: Ask, subset: Option<&Subset>) -> Option<MethodId> {
+        if !resolved.is_mixed || self.order().is_some() {
+            return None;
+        }
+        resolved.needed(ask.method.id().salted(self.salt), subset)
     }
 
     /// One of a subset, which takes turns.
@@ -372,6 +405,10 @@ impl<M: WireMessage> NameRoute<M> {
             resolved.targets.get(*place).cloned()
         })
     }
+}
+
+fn may_have(subset: Option<&Subset>, needed: Option<MethodId>, candidate: &Offered) -> bool {
+    is_in(subset, candidate) && needed.is_none_or(|method| candidate.understands(method))
 }
 
 fn is_in(subset: Option<&Subset>, candidate: &Offered) -> bool {

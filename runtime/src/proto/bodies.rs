@@ -10,11 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{InstanceId, RequestId, StreamId};
 
+use super::described::{self, Described};
 use super::fence::Word;
 use super::fields::{Fields, FrameError, put_string};
 use super::flow::{Amount, SMALLEST_WINDOW};
 use super::frame::{Frame, MAX_TEXT, PIECE, Proof, Request, Window, kind};
-use super::{described, pieces, watch};
+use super::{pieces, watch};
 
 use greetings::{
     read_challenge, read_hello, read_refuse, read_welcome, write_challenge, write_hello, write_welcome,
@@ -53,7 +54,9 @@ pub(super) fn kind(frame: &Frame) -> u8 {
         Frame::Ping { .. } => kind::PING,
         Frame::Pong { .. } => kind::PONG,
         Frame::Names(_) => kind::NAMES,
-        Frame::Described(_) => kind::DESCRIBED,
+        Frame::Described(Described::Traits(_)) => kind::DESCRIBED,
+        Frame::Described(Described::Methods(_)) => kind::METHODS,
+        Frame::Described(Described::Loads(_)) => kind::LOADS,
         Frame::Members(_) => kind::MEMBERS,
         Frame::Gossip { .. } => kind::GOSSIP,
         Frame::NamesSync { .. } => kind::NAMES_SYNC,
@@ -91,7 +94,7 @@ pub(super) fn name(frame: &Frame) -> &'static str {
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Names(_) => "names",
-        Frame::Described(_) => "described",
+        Frame::Described(described) => described.frame(),
         Frame::Members(_) => "members",
         Frame::Gossip { .. } => "gossip",
         Frame::NamesSync { .. } => "names sync",
@@ -160,7 +163,7 @@ pub(super) fn write(frame: &Frame, out: &mut BytesMut) {
         | Frame::NamesSync { token }
         | Frame::NamesSynced { token } => out.put_u64_le(*token),
         Frame::Names(names) => write_names(names, out),
-        Frame::Described(descriptions) => described::write(descriptions, out),
+        Frame::Described(described) => described::write(described, out),
         Frame::Members(members) => write_members(members, out),
         Frame::Gossip { bytes } => out.put_slice(bytes),
         Frame::Goodbye { reason } => put_string(out, reason, MAX_TEXT),
@@ -196,7 +199,9 @@ pub(super) fn read(kind: u8, bytes: &[u8]) -> Result<Frame, FrameError> {
         kind::PING => whole(|f| Ok(Frame::Ping { token: f.u64("token")? }), fields("ping")),
         kind::PONG => whole(|f| Ok(Frame::Pong { token: f.u64("token")? }), fields("pong")),
         kind::NAMES => whole(read_names, fields("names")),
-        kind::DESCRIBED => whole(described::read, fields("described")),
+        kind::DESCRIBED => whole(described::read_traits, fields("described")),
+        kind::METHODS => whole(described::read_methods, fields("methods")),
+        kind::LOADS => whole(described::read_loads, fields("loads")),
         kind::MEMBERS => whole(read_members, fields("members")),
         kind::GOSSIP => return Ok(Frame::Gossip { bytes: Bytes::copy_from_slice(bytes) }),
         kind::NAMES_SYNC => whole(|f| Ok(Frame::NamesSync { token: f.u64("token")? }), fields("names sync")),

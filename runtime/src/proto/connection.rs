@@ -295,7 +295,7 @@ impl Connection {
             Frame::Unwatch { id, reason } => Event::Unwatch { id, reason },
             Frame::Down { id, reason } => Event::Down { id, reason },
             Frame::Names(names) => Event::Names(names),
-            Frame::Described(descriptions) => Event::Described(descriptions),
+            Frame::Described(described) => Event::Described(described),
             Frame::Members(members) => Event::Members(members),
             Frame::Gossip { .. } if !self.has_gossip => {
                 return self.not_agreed_on(&frame);

@@ -11,7 +11,7 @@ use crate::error::CallError;
 use crate::event::StopReason;
 use crate::id::{InstanceId, RequestId, StreamId};
 
-use super::described::Description;
+use super::described::Described;
 use super::fence::Word;
 use super::flow::Amount;
 use super::frame::{Members, Names, Request, Window};
@@ -130,7 +130,7 @@ pub(crate) enum Event {
     /// Which names the peer runs.
     Names(Names),
     /// What else is said of names that the peer runs.
-    Described(Vec<Description>),
+    Described(Described),
     /// Which nodes the peer knows.
     Members(Members),
     /// What the peer knows of the members.

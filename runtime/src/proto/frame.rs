@@ -15,7 +15,7 @@ use crate::id::{Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
 use crate::trace::TraceParent;
 
 use super::bodies;
-use super::described::Description;
+use super::described::Described;
 use super::fence::Word;
 use super::fields::Fields;
 use super::flow::Amount;
@@ -158,7 +158,7 @@ pub(crate) enum Frame {
     /// Which names the sender runs.
     Names(Names),
     /// What else is said of names that the sender runs.
-    Described(Vec<Description>),
+    Described(Described),
     /// Which nodes the sender knows.
     Members(Members),
     /// What the sender knows of the members, in the membership's own form.
@@ -540,9 +540,11 @@ pub(super) mod kind {
     pub(crate) const NAMES_SYNC: u8 = 0xB0;
     pub(crate) const NAMES_SYNCED: u8 = 0xB1;
     pub(crate) const DESCRIBED: u8 = 0xB2;
+    pub(crate) const METHODS: u8 = 0xB3;
+    pub(crate) const LOADS: u8 = 0xB4;
 
     /// The kinds from 0x80 on that this version knows; an earlier one skips them.
-    pub(crate) const MAY_BE_SKIPPED: [u8; 3] = [NAMES_SYNC, NAMES_SYNCED, DESCRIBED];
+    pub(crate) const MAY_BE_SKIPPED: [u8; 5] = [NAMES_SYNC, NAMES_SYNCED, DESCRIBED, METHODS, LOADS];
 }
 
 /// From this kind on, a frame that is not known is skipped.

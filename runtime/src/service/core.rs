@@ -175,6 +175,11 @@ impl Core {
         &self.monitored
     }
 
+    /// How many messages it has to do: those that wait, and those whose handlers run.
+    pub(crate) fn load(&self) -> usize {
+        self.mailbox().map_or(0, |mailbox| mailbox.waiting()) + self.turns.count()
+    }
+
     /// Looks how full the mailbox is.
     pub(crate) fn note_waiting(&self) {
         if let Some(local) = self.local.get().and_then(Weak::upgrade) {

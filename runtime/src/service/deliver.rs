@@ -235,10 +235,7 @@ impl<M: WireMessage> Reachable<M> {
     }
 
     fn method(&self, id: MethodId) -> Option<&'static Method> {
-        M::METHODS.iter().find(|method| {
-            let own = method.id();
-            own.name == id.name && own.signature ^ self.salt == id.signature
-        })
+        M::METHODS.iter().find(|method| method.id().salted(self.salt) == id)
     }
 
     /// Why there is no such method: it never was, or its signature differs.

@@ -379,8 +379,7 @@ impl<M> Remote<M> {
 
     /// The method's number on the wire, for this service's type arguments.
     pub(crate) fn method_id(&self, method: &Method) -> MethodId {
-        let MethodId { name, signature } = method.id();
-        MethodId { name, signature: signature ^ self.salt }
+        method.id().salted(self.salt)
     }
 }
 

@@ -167,6 +167,12 @@ pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
 
+/// The methods of a service as its callers number them.
+pub(crate) fn method_ids<M: WireMessage>() -> Vec<MethodId> {
+    let salt = signature_salt::<M>();
+    M::METHODS.iter().map(|method| method.id().salted(salt)).collect()
+}
+
 /// Folds the names of a generic service's type arguments, without their module paths, into one number: the same
 /// service over other types has other signatures. 0 for a service without type parameters.
 pub(crate) fn signature_salt<M: WireMessage>() -> u32 {

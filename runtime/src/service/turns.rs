@@ -201,6 +201,12 @@ impl Turns {
         self.watched.swap(watched, Ordering::AcqRel)
     }
 
+    /// How many handlers run, those that wait included.
+    pub(crate) fn count(&self) -> usize {
+        let beside = self.beside.get().map_or(0, |_| self.lock_beside().len());
+        beside + usize::from(self.current().is_running())
+    }
+
     /// Looks at the handlers that wait beside; says whether there are any.
     pub(crate) fn look_beside(&self, mut look: impl FnMut(&mut Run)) -> bool {
         self.look_at_all_beside(|beside| look(&mut beside.run))

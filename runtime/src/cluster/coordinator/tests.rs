@@ -21,15 +21,10 @@ impl Scene {
         let (events, hears) = mpsc::channel(64);
         let (peers, _) = mpsc::channel(64);
         let me = Identity::new(node("me"), Incarnation(1), None);
-        let (task, seen) = Coordinator::new(
-            me,
-            false,
-            Limits::default(),
-            watch::channel(0).1,
-            hears,
-            peers,
-            Arc::new(|_| {}),
-        );
+        let (_, expected) = watch::channel(0);
+        let (publish, measure): (Publish, Measure) = (Arc::new(|_| {}), Box::new(|_| 0));
+        let outside = Outside { expected, events: hears, peers, publish, measure };
+        let (task, seen) = Coordinator::new(me, false, Limits::default(), outside);
         let Seen { names, members, commands } = seen;
         tokio::spawn(task.run());
         Self { names, members, commands, events }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use crate::cluster::withdrawal::Withdraw;
 use crate::config::{Labels, Limits};
-use crate::id::{Address, Incarnation, InstanceId, NodeId};
-use crate::proto::described::{self, Description};
+use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId};
+use crate::policy::balance::reported::Reported;
+use crate::proto::described::{Described, Description, Understood};
 use crate::proto::frame::{Frame, NameEntry, Names};
 
 pub(crate) use entry::Traits;
@@ -47,6 +48,10 @@ pub(crate) struct Candidate {
     pub(crate) address: Address,
     pub(crate) interface: Arc<str>,
     pub(crate) labels: Arc<Labels>,
+    /// What it understands, if its node has said so.
+    pub(crate) methods: Option<Arc<[MethodId]>>,
+    /// What it has to do, as its node says.
+    pub(crate) load: Reported,
     /// Whether its node claims the name for itself.
     pub(crate) is_unique: bool,
     /// Whether the connection to its node was lost and is being made again.
@@ -88,10 +93,11 @@ impl Directory {
         instances: Vec<InstanceId>,
         traits: Traits,
     ) -> Option<Vec<Frame>> {
-        let entry = Entry { interface: interface.into(), instances, traits };
+        let before = self.own.get(name);
+        let entry = Entry::new(interface.into(), instances, traits, before);
         let told = entry.told(name);
-        let before = self.own.get(name).map(|entry| entry.traits.clone()).unwrap_or_default();
-        let description = (before != entry.traits).then(|| entry.traits.describe(name));
+        let known = before.map(|entry| entry.traits.clone()).unwrap_or_default();
+        let said = entry.traits.told(name, &known);
         if entry.instances.is_empty() {
             self.own.remove(name)?;
         } else if self.own.insert(name.to_owned(), entry.clone()) == Some(entry) {
@@ -107,8 +113,8 @@ impl Directory {
         if !is_told {
             return Some(vec![]);
         }
-        let is_gone = told.instances.is_empty();
-        Some(frames(false, vec![told], description.filter(|_| !is_gone).into_iter().collect()))
+        let said = if told.instances.is_empty() { (None, None) } else { said };
+        Some(frames(false, vec![told], [said]))
     }
 
     /// Takes names back from the peers and keeps them here. Gives what the peers are to be told.
@@ -127,15 +133,15 @@ impl Directory {
             }
         }
         self.withdrawn.all |= *what == Withdraw::All;
-        frames(false, entries, vec![])
+        frames(false, entries, [])
     }
 
     /// All that this node says of itself, for a peer that is new.
     pub(crate) fn own_names(&self) -> Vec<Frame> {
         let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
-        let described = told.clone().filter(|(_, entry)| entry.traits != Traits::default());
-        let descriptions = described.map(|(name, entry)| entry.traits.describe(name)).collect();
-        frames(true, told.map(|(name, entry)| entry.told(name)).collect(), descriptions)
+        let said: Vec<_> =
+            told.clone().map(|(name, entry)| entry.traits.told(name, &Traits::default())).collect();
+        frames(true, told.map(|(name, entry)| entry.told(name)).collect(), said)
     }
 
     /// A peer said something of itself. Gives whether anything changed.
@@ -149,27 +155,49 @@ impl Directory {
             changed.extend(before.keys().cloned());
         }
         for NameEntry { name, interface, instances } in names.entries {
-            let earlier = before.remove(&name).map(|entry| entry.traits);
+            let earlier = before.remove(&name);
             known.set(&name, interface.into(), instances, earlier, &limits);
             changed.insert(name);
         }
         self.refresh_all(&changed)
     }
 
-    /// A peer said more of its names. Gives whether anything changed.
-    pub(crate) fn describe(
-        &mut self,
-        peer: &NodeId,
-        incarnation: Incarnation,
-        descriptions: Vec<Description>,
-    ) -> bool {
+    /// A peer said more of its names. Gives whether anything changed: what its instances have to do is no change.
+    pub(crate) fn describe(&mut self, peer: &NodeId, incarnation: Incarnation, described: Described) -> bool {
         let mut changed = self.begin_life(peer, incarnation);
         let names_per_peer = self.limits.names;
         let known = self.peer(peer, incarnation);
-        for description in descriptions {
-            changed.extend(known.describe(description, names_per_peer));
+        match described {
+            Described::Traits(all) => {
+                changed.extend(all.into_iter().filter_map(|one| known.describe(one, names_per_peer)));
+            }
+            Described::Methods(all) => {
+                changed.extend(all.into_iter().filter_map(|one| known.understand(one, names_per_peer)));
+            }
+            Described::Loads(loads) => known.load(&loads),
         }
         self.refresh_all(&changed)
+    }
+
+    /// Looks at what the own instances have to do that peers know of, and gives what has changed.
+    pub(crate) fn measure(&self, load: impl Fn(InstanceId) -> u32) -> Vec<(InstanceId, u32)> {
+        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
+        let instances = told.flat_map(|(_, entry)| &entry.instances);
+        let changed = instances.filter_map(|(instance, reported)| {
+            let now = load(*instance);
+            let has_changed = now != reported.get();
+            reported.set(now);
+            has_changed.then_some((*instance, now))
+        });
+        changed.collect()
+    }
+
+    /// What was told of the own instances' loads, for a peer that is new.
+    pub(crate) fn own_loads(&self) -> Vec<(InstanceId, u32)> {
+        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
+        let loads = told.flat_map(|(_, entry)| &entry.instances);
+        let loads = loads.map(|(instance, reported)| (*instance, reported.get()));
+        loads.filter(|(_, load)| *load != 0).collect()
     }
 
     /// A peer is gone, and what it ran with it. Gives whether anything changed.
@@ -242,10 +270,12 @@ impl Directory {
         let mut candidates: Vec<Candidate> = entries
             .into_iter()
             .flat_map(|(node, incarnation, entry, is_away)| {
-                entry.instances.iter().map(move |&instance| Candidate {
-                    address: Address { node: node.clone(), incarnation, instance },
+                entry.instances.iter().map(move |(instance, load)| Candidate {
+                    address: Address { node: node.clone(), incarnation, instance: *instance },
                     interface: Arc::clone(&entry.interface),
                     labels: Arc::clone(&entry.traits.labels),
+                    methods: entry.traits.methods.clone(),
+                    load: load.clone(),
                     is_unique: entry.traits.claim.is_some(),
                     is_away,
                 })
@@ -267,10 +297,16 @@ impl Directory {
     }
 }
 
-/// Packs what is said of names, the descriptions before the names that they are about.
-fn frames(complete: bool, entries: Vec<NameEntry>, descriptions: Vec<Description>) -> Vec<Frame> {
+/// Packs what is said of names, behind what is said of each besides its instances.
+fn frames(
+    complete: bool,
+    entries: Vec<NameEntry>,
+    said: impl IntoIterator<Item = (Option<Description>, Option<Understood>)>,
+) -> Vec<Frame> {
+    let (descriptions, understood): (Vec<_>, Vec<_>) = said.into_iter().unzip();
     let names = Names::frames(complete, entries).into_iter().map(Frame::Names);
-    described::frames(descriptions).chain(names).collect()
+    let described = Described::traits(descriptions.into_iter().flatten().collect());
+    described.chain(Described::methods(understood.into_iter().flatten().collect())).chain(names).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Who has which name, as what is said of it comes in.
 
 use super::*;
+use crate::proto::described::MAX_METHODS;
+
+const METHOD: MethodId = MethodId { name: 1, signature: 2 };
 
 fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -28,7 +31,7 @@ fn names(complete: bool, entries: Vec<NameEntry>) -> Frame {
 
 fn labelled(key: &str, value: &str) -> Traits {
     let labels = [(key.to_owned(), value.to_owned())].into_iter().collect();
-    Traits { claim: None, labels: Arc::new(labels) }
+    Traits { labels: Arc::new(labels), ..Traits::default() }
 }
 
 fn claimed(claim: u64) -> Traits {
@@ -164,6 +167,58 @@ fn labels_travel_with_their_names_and_change_with_them() {
 }
 
 #[test]
+fn what_is_understood_under_a_name_comes_with_it_and_goes_with_it() {
+    let mut there = Directory::new(node("a"), Incarnation(1), limits());
+    let mut here = Directory::new(node("b"), Incarnation(1), limits());
+    let understood = |here: &Directory| here.snapshot().candidates("x")[0].methods.clone();
+    let knows = Traits { methods: Some([METHOD].into()), ..labelled("zone", "eu") };
+    let told = there.set_own("x", "Counter", vec![InstanceId(1)], knows.clone()).unwrap();
+    assert_eq!(told.len(), 3, "labels, methods, the name");
+    hear(&mut here, "a", told);
+    assert_eq!(understood(&here).as_deref(), Some(&[METHOD][..]));
+    let more = there.set_own("x", "Counter", vec![InstanceId(1), InstanceId(2)], knows.clone()).unwrap();
+    assert_eq!(more.len(), 1, "what has not changed is not told again");
+    hear(&mut here, "a", more);
+    hear(&mut here, "a", there.own_names());
+    assert_eq!(understood(&here).as_deref(), Some(&[METHOD][..]), "said as a whole");
+    // A node that says nothing of methods, as earlier ones do.
+    hear(&mut here, "a", there.set_own("x", "Counter", vec![], knows).unwrap());
+    hear(&mut here, "a", set(&mut there, "x", vec![InstanceId(3)]).unwrap());
+    assert_eq!(understood(&here), None, "a new beginning");
+
+    let many = Some(vec![METHOD; MAX_METHODS + 1].into());
+    let told =
+        there.set_own("y", "Counter", vec![InstanceId(4)], Traits { methods: many, ..Traits::default() });
+    assert_eq!(told.map(|told| told.len()), Some(1), "more than are told");
+}
+
+#[test]
+fn what_instances_have_to_do_is_told_when_it_has_changed_and_is_no_change_of_the_names() {
+    let mut there = Directory::new(node("a"), Incarnation(1), limits());
+    let mut here = Directory::new(node("b"), Incarnation(1), limits());
+    hear(&mut here, "a", set(&mut there, "x", vec![InstanceId(1), InstanceId(2)]).unwrap());
+    let seen = here.snapshot();
+    let loads = || seen.candidates("x").iter().map(|candidate| candidate.load.get()).collect::<Vec<_>>();
+    let of = |first: u32| move |instance: InstanceId| if instance == InstanceId(1) { first } else { 0 };
+    assert_eq!(there.measure(of(0)), []);
+    let changed = there.measure(of(8));
+    assert_eq!(changed, [(InstanceId(1), 8)]);
+    assert_eq!(there.measure(of(8)), [], "told once");
+    assert_eq!(there.own_loads(), changed, "for who comes later");
+    assert!(!here.describe(&node("a"), Incarnation(1), Described::Loads(changed)));
+    assert_eq!(loads(), [8, 0], "in the snapshot of before");
+
+    // What is said of nobody, or of others, is passed over.
+    here.describe(&node("a"), Incarnation(1), Described::Loads(vec![(InstanceId(77), 4)]));
+    here.describe(&node("c"), Incarnation(1), Described::Loads(vec![(InstanceId(1), 4)]));
+    hear(&mut here, "a", set(&mut there, "x", vec![InstanceId(1)]).unwrap());
+    assert_eq!(here.snapshot().candidates("x")[0].load.get(), 8, "it stays as long as the instance does");
+    assert_eq!(there.measure(of(0)), [(InstanceId(1), 0)]);
+    there.withdraw(&Withdraw::All);
+    assert_eq!(there.measure(of(8)), [], "nobody is told of what is withdrawn");
+}
+
+#[test]
 fn of_several_nodes_that_claim_a_name_the_first_one_has_it_and_the_others_learn_that_once() {
     let mut here = Directory::new(node("b"), Incarnation(1), limits());
     here.set_own("x", "Counter", vec![InstanceId(1)], claimed(20));
@@ -201,8 +256,10 @@ fn a_peer_keeps_no_more_instances_and_descriptions_here_than_it_may() {
         let all: usize = (0..100).map(|name| found(&directory, &format!("x{name}")).len()).sum();
         assert_eq!(all, 1000);
     }
-    let descriptions = |name| labelled("zone", "eu").describe(&format!("y{name}"));
-    hear(&mut directory, "a", vec![Frame::Described((0..1000).map(descriptions).collect())]);
+    let said = |name| labelled("zone", "eu").told(&format!("y{name}"), &Traits::default()).0;
+    hear(&mut directory, "a", Described::traits((0..1000).filter_map(said).collect()).collect());
+    let understood = |name| Understood { name: format!("z{name}"), methods: vec![METHOD] };
+    hear(&mut directory, "a", Described::methods((0..1000).map(understood).collect()).collect());
     let entries = (0..64).map(|name| entry(&format!("y{name}"), &[1])).collect();
     hear(&mut directory, "a", vec![names(true, entries)]);
     assert_eq!(found(&directory, "y63"), ["a#1"]);

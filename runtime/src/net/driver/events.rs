@@ -101,7 +101,7 @@ impl Driver {
                 Event::Admit(peer) => self.ask_for_admission(peer).await,
                 Event::Established(peer) => self.establish(&peer).await,
                 Event::Names(names) => self.tell(|link| News::Names(link, names)).await,
-                Event::Described(all) => self.tell(|link| News::Described(link, all)).await,
+                Event::Described(described) => self.tell(|link| News::Described(link, described)).await,
                 Event::Members(members) => self.tell(|link| News::Members(link, members)).await,
                 Event::Gossip { bytes } => self.tell(|link| News::Gossip(link, bytes)).await,
                 Event::NamesSync { token } => self.tell(|link| News::NamesSync(link, token)).await,

@@ -44,6 +44,9 @@ pub struct ServiceInstance {
     pub labels: Labels,
     /// Whether the connection to its node was lost and is being made again.
     pub is_away: bool,
+    /// How many messages it has to do for all its callers, as its node said last, about once a second: the power of two below that
+    /// number, and 0 for fewer than 4.
+    pub load: u32,
 }
 
 /// What happened on a node. Got from [`ManagerHandle::events`](crate::ManagerHandle::events).
@@ -100,6 +103,7 @@ pub(super) fn services(inner: &Inner) -> Vec<KnownService> {
             address: known.address.clone(),
             labels: (*known.labels).clone(),
             is_away: known.is_away,
+            load: known.load.get(),
         });
         let service = KnownService {
             name: name.to_string(),

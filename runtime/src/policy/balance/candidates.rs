@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Labels;
-use crate::id::{Address, NodeId};
+use crate::id::{Address, MethodId, NodeId};
 use crate::policy::balance::load::Load;
+use crate::policy::balance::reported::Reported;
 
 /// Picks the instance of a name that takes a call. Given to a handle by [`ServiceHandle::balance`](crate::ServiceHandle::balance).
 ///
@@ -98,7 +99,7 @@ impl<'a> Candidates<'a> {
 
     /// What the next call to a candidate is expected to take.
     pub(super) fn cost(&self, index: usize) -> f32 {
-        self.get(index).map_or(f32::MAX, |candidate| candidate.load.cost(self.now))
+        self.get(index).map_or(f32::MAX, |candidate| candidate.load.cost(candidate.reported_load(), self.now))
     }
 
     /// The place of an index among all candidates.
@@ -132,17 +133,38 @@ impl fmt::Debug for Candidates<'_> {
 /// An instance that may take a call.
 ///
 /// What it knows comes from the calls of this node, through handles to its name: all of these share it. Nothing is learned
-/// of an instance while it is the only one of its name, nor through a handle to that instance alone.
+/// of an instance while it is the only one of its name, nor through a handle to that instance alone. What it has to do for
+/// others its node tells.
 pub struct Candidate {
     address: Address,
     labels: Arc<Labels>,
     is_local: bool,
     load: Arc<Load>,
+    /// What it has to do for everybody.
+    reported: Reported,
+    /// What it understands, if that is known.
+    methods: Option<Arc<[MethodId]>>,
 }
 
 impl Candidate {
-    pub(crate) fn new(address: Address, labels: Arc<Labels>, is_local: bool, load: Arc<Load>) -> Self {
-        Self { address, labels, is_local, load }
+    pub(crate) fn new(
+        address: Address,
+        labels: Arc<Labels>,
+        is_local: bool,
+        load: Arc<Load>,
+        reported: Reported,
+    ) -> Self {
+        Self { address, labels, is_local, load, reported, methods: None }
+    }
+
+    /// One of which is known what it understands.
+    pub(crate) fn with_methods(self, methods: Option<Arc<[MethodId]>>) -> Self {
+        Self { methods, ..self }
+    }
+
+    /// Whether it understands a method, as far as is known.
+    pub(crate) fn understands(&self, method: MethodId) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(&method))
     }
 
     /// The instance.
@@ -170,6 +192,12 @@ impl Candidate {
         self.load.in_flight()
     }
 
+    /// How many messages it has to do for all its callers, as its own node said last, about once a second: the power of two below that
+    /// number, and 0 for fewer than 4. For an instance of this node as well.
+    pub fn reported_load(&self) -> usize {
+        self.reported.get() as usize
+    }
+
     /// How long its answers have taken: a moving average that follows a rise at once and a fall over 10 s. `None` before the
     /// first answer to a call that was measured, as those of [`Balance::LeastLoaded`](crate::Balance::LeastLoaded),
     /// [`Balance::LocalFirst`](crate::Balance::LocalFirst) and of all balancers that are no [`Balance`](crate::Balance) are.
@@ -189,6 +217,7 @@ impl fmt::Debug for Candidate {
             .field("address", &self.address)
             .field("is_local", &self.is_local)
             .field("in_flight", &self.in_flight())
+            .field("reported_load", &self.reported_load())
             .field("latency", &self.latency())
             .finish_non_exhaustive()
     }

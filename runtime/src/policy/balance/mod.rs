@@ -3,6 +3,7 @@
 //! * [`candidates`]: what a balancer is shown, and the trait itself.
 //! * [`kinds`], [`weighted`]: the balancers that there are.
 //! * [`load`]: what is known of one instance, by the calls that are under way to it.
+//! * [`reported`]: what its own node says that it has to do.
 //! * [`latency`]: how long its answers take.
 //! * [`standing`]: whether it is passed over, by its failures, and how much a new one gets.
 //! * [`pool`]: the instances of a name together: who is new, and how many may be passed over.
@@ -18,6 +19,7 @@ mod latency;
 pub(crate) mod load;
 pub(crate) mod offer;
 pub(crate) mod pool;
+pub(crate) mod reported;
 mod standing;
 pub(crate) mod weighted;
 

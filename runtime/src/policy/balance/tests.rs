@@ -7,6 +7,7 @@ use crate::error::CallError;
 use crate::id::{Address, Incarnation, InstanceId, NodeId};
 use crate::policy::balance::candidates::Candidate;
 use crate::policy::balance::pool::Pool;
+use crate::policy::balance::reported::Reported;
 use crate::policy::balance::standing::Fitness;
 
 mod learning;
@@ -35,7 +36,7 @@ impl Scene {
         self.pool.update(self.version, addresses.iter().map(|address| (address, false)), self.now);
         let candidate = |address: Address| {
             let (is_local, load) = (address.node.as_str() == "here", self.pool.load(&address));
-            Candidate::new(address, Arc::default(), is_local, load)
+            Candidate::new(address, Arc::default(), is_local, load, Reported::default())
         };
         self.candidates = addresses.into_iter().map(candidate).collect();
     }

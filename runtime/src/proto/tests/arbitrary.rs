@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::error::{CallChain, CallError, ChainLink};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
-use crate::proto::described::Description;
+use crate::proto::described::{Described, Description, Understood};
 use crate::proto::fence::Word;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
@@ -81,12 +81,24 @@ fn data() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|token| Frame::NamesSynced { token }),
         (any::<bool>(), vec(name_entry(), 0..4))
             .prop_map(|(complete, entries)| Frame::Names(Names { complete, entries })),
-        vec(description(), 0..4).prop_map(Frame::Described),
+        described().prop_map(Frame::Described),
         vec(member(), 0..4).prop_map(|members| Frame::Members(Members { members })),
         vec(any::<u8>(), 0..64).prop_map(|bytes| Frame::Gossip { bytes: bytes.into() }),
         text().prop_map(|reason| Frame::Goodbye { reason }),
         flow(),
         streams(),
+    ]
+}
+
+fn described() -> impl Strategy<Value = Described> {
+    let method = any::<(u32, u32)>().prop_map(|(name, signature)| MethodId { name, signature });
+    let understood =
+        ("[a-z]{0,256}", vec(method, 0..4)).prop_map(|(name, methods)| Understood { name, methods });
+    let load = any::<(u64, u32)>().prop_map(|(instance, load)| (InstanceId(instance), load));
+    prop_oneof![
+        vec(description(), 0..4).prop_map(Described::Traits),
+        vec(understood, 0..4).prop_map(Described::Methods),
+        vec(load, 0..4).prop_map(Described::Loads),
     ]
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::error::{CallChain, CallError, ChainLink, Detail};
 use crate::event::StopReason;
 use crate::id::{Address, Incarnation, InstanceId, MethodId, NodeId, RequestId, StreamId};
-use crate::proto::described::Description;
+use crate::proto::described::{Described, Description, Understood};
 use crate::proto::fence::Word;
 use crate::proto::flow::Amount;
 use crate::proto::frame::{
@@ -409,10 +409,19 @@ fn names_and_members_have_their_published_bytes() {
         Description { name: "x".to_owned(), ..Description::default() },
     ];
     check(
-        &Frame::Described(descriptions),
+        &Frame::Described(Described::Traits(descriptions)),
         "22000000 b2 0200
          0200 6462 01 0500000000000000 0100 0400 7a6f6e65 0200 6575
          0100 78 00 0000",
+    );
+    let methods = vec![MethodId { name: 0x0102_0304, signature: 0x0a0b_0c0d }];
+    check(
+        &Frame::Described(Described::Methods(vec![Understood { name: "db".to_owned(), methods }])),
+        "11000000 b3 0100 0200 6462 0100 04030201 0d0c0b0a",
+    );
+    check(
+        &Frame::Described(Described::Loads(vec![(InstanceId(2), 8)])),
+        "0f000000 b4 0100 0200000000000000 08000000",
     );
     check(&Frame::NamesSync { token: 0x0102 }, "09000000 b0 0201000000000000");
     check(&Frame::NamesSynced { token: 0x0102 }, "09000000 b1 0201000000000000");
