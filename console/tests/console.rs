@@ -139,7 +139,7 @@ async fn what_is_there_is_shown_to_people_and_to_programs() {
     assert_eq!((&nodes[1][0]["node"], &nodes[1][1]["peers"][0]), (&"b".into(), &"a".into()));
 
     let services = stage.text(&["services"]).await;
-    assert!(services.lines().nth(1).unwrap().ends_with("2          a\u{d7}2"), "{services}");
+    assert!(services.lines().nth(1).unwrap().ends_with("2          0     a\u{d7}2"), "{services}");
     assert_eq!(stage.json(&["services"]).await[0]["instances"][1]["labels"]["zone"], "eu");
     let instances = stage.json(&["instances", "counter"]).await;
     assert_eq!(instances.as_array().unwrap().len(), 2);

@@ -16,9 +16,10 @@ pub use crate::service::handle::{Handle, ServiceHandle};
 pub use crate::service::message::{Message, Method, Receiver, Wire, WireMessage};
 pub use crate::service::payload::{DecodeError, Decoder, PlainForm, ReplyForm, ResultForm};
 pub use crate::service::reply::{Reply, ReplyPath};
-pub use crate::service::spoken::{ArgumentError, Arguments, Fields, TextPath};
+pub use crate::service::spoken::{ArgumentError, Arguments, Fields, TextPath, show_reply};
 pub use crate::service::streaming::{stream_in_result, stream_reply};
 pub use crate::service::stub::Stub;
+pub use crate::service::verdict::{Judge, JudgeAny, JudgeResult};
 
 /// Has no value: it closes the variant that carries a generic enum's unused parameters.
 #[derive(Debug)]

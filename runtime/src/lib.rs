@@ -154,7 +154,7 @@ pub use service::context::Context;
 pub use service::handle::ServiceHandle;
 pub use service::reply::Reply;
 pub use service::streaming::Streaming;
-pub use service::tap::{TraceEvent, TraceItem};
+pub use service::tap::{HandlerEnd, TraceEvent, TraceItem};
 pub use service::timer::Timer;
 pub use service::watch::{Watch, Watching};
 pub use skyhold_macros::service;

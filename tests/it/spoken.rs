@@ -7,7 +7,7 @@ use futures_util::{FutureExt, Stream, stream};
 use serde::{Deserialize, Serialize};
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
-use skyhold::{Access, ManagerHandle, TraceEvent, TraceItem};
+use skyhold::{Access, HandlerEnd, ManagerHandle, TraceEvent, TraceItem};
 
 use crate::gate::{Gate, Watch, settle};
 
@@ -308,7 +308,10 @@ async fn a_trace_shows_each_message_with_its_arguments_and_who_called() {
         Some(r#"{"order":{"item":"pen","count":1,"notes":null},"is_urgent":null}"#)
     );
     assert_eq!((caller.as_str(), handler.as_deref()), ("n0", Some("clerk.sell@n0#1")));
-    assert!(matches!(&seen[1].event, TraceEvent::Ended { panicked: false, took: Some(_) }), "{seen:?}");
+    let TraceEvent::Ended { took: Some(_), how: HandlerEnd::Done, reply } = &seen[1].event else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(reply.as_deref(), Some(r#"{"Ok":0}"#));
     assert_eq!((seen[0].turn, &seen[0].instance), (seen[1].turn, &seen[1].instance));
 
     // A handler that waits is shown when it begins, and how long it took when it has ended.
@@ -322,7 +325,8 @@ async fn a_trace_shows_each_message_with_its_arguments_and_who_called() {
     assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&took), "{took:?}");
     assert!(shop.fail().await.is_err());
     let failed = items(&mut trace, 2).await.remove(1);
-    assert!(matches!(failed.event, TraceEvent::Ended { panicked: true, .. }), "{failed:?}");
+    let is_panic = matches!(failed.event, TraceEvent::Ended { how: HandlerEnd::Panicked, reply: None, .. });
+    assert!(is_panic, "{failed:?}");
     // Its hooks are shown too, and its next life.
     shop.total(1).await.unwrap();
     let seen = items(&mut trace, 3).await;
@@ -332,6 +336,23 @@ async fn a_trace_shows_each_message_with_its_arguments_and_who_called() {
     let seen = items(&mut trace, 3).await;
     let TraceEvent::Begun { arguments: Some(cut), .. } = &seen[1].event else { panic!("{seen:?}") };
     assert!(cut.ends_with('…') && cut.len() < 1100, "{}", cut.len());
+    shop.total(1).await.unwrap();
+    let ended = items(&mut trace, 2).await.remove(1);
+    let TraceEvent::Ended { reply: Some(cut), .. } = ended.event else { panic!("{ended:?}") };
+    assert!(cut.ends_with('…') && cut.len() < 1100, "{}", cut.len());
+
+    // An `Err` of the service is an answer, and counted apart. A stream cannot be shown.
+    let nothing = Order { item: "pen".into(), count: 0, notes: None };
+    shop.order(nothing, None).await.unwrap().unwrap_err();
+    let ended = items(&mut trace, 2).await.remove(1);
+    let TraceEvent::Ended { how, reply, .. } = &ended.event else { panic!("{ended:?}") };
+    assert_eq!((*how, reply.as_deref()), (HandlerEnd::Failed, Some(r#"{"Err":"nothing is ordered"}"#)));
+    drop(shop.all().await.unwrap());
+    let ended = items(&mut trace, 2).await.remove(1);
+    assert!(matches!(ended.event, TraceEvent::Ended { how: HandlerEnd::Done, reply: None, .. }), "{ended:?}");
+    let stats = manager.stats("shop".into()).await.unwrap().unwrap();
+    let order = stats.methods.iter().find(|method| method.method == "order").unwrap();
+    assert_eq!((order.outcomes.done, order.outcomes.failed, order.in_flight), (2, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]

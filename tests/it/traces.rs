@@ -58,6 +58,10 @@ impl Desk {
 
     pub fn hold_nobody(&mut self) {}
 
+    pub fn refuse(&self) -> Result<(), String> {
+        Err("not today".to_owned())
+    }
+
     pub fn break_down(&mut self) {
         panic!("on purpose");
     }
@@ -246,6 +250,7 @@ async fn a_span_says_how_its_call_and_its_handler_ended() {
     assert!(busy.pass_on().into_future().now_or_never().is_none());
     node.abort(&busy).unwrap();
     desk.break_down().await.unwrap_err();
+    desk.refuse().await.unwrap().unwrap_err();
     tokio::time::sleep(Duration::from_millis(1)).await;
 
     let outcomes = |name: &str, kind| -> Vec<_> {
@@ -262,6 +267,9 @@ async fn a_span_says_how_its_call_and_its_handler_ended() {
     assert_eq!(outcomes("desk.hold", SpanKind::Server), [failed("cut_off")]);
     assert_eq!(outcomes("desk.stamp", SpanKind::Client), [failed("stopped"), failed("timeout")]);
     assert_eq!(outcomes("desk.pass_on", SpanKind::Client), [("cancelled".to_owned(), Status::Unset)]);
+    // What a service answers is no failure of the call, nor of the handler.
+    assert_eq!(outcomes("desk.refuse", SpanKind::Client), [("ok".to_owned(), Status::Unset)]);
+    assert_eq!(outcomes("desk.refuse", SpanKind::Server), [("failed".to_owned(), Status::Unset)]);
 }
 
 #[tokio::test(start_paused = true)]

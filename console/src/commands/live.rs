@@ -3,7 +3,7 @@
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt as _};
 use serde::Serialize;
-use skyhold::{CallError, EventReport, Node, NodeId, TraceEvent, TraceItem};
+use skyhold::{CallError, EventReport, HandlerEnd, Node, NodeId, TraceEvent, TraceItem};
 
 use super::places::{about, ask};
 use crate::args::Where;
@@ -40,10 +40,15 @@ fn line(item: &TraceItem) -> String {
             let arguments = arguments.as_deref().unwrap_or("..");
             format!("{instance} {turn:>6} > {method} {arguments}  from {from}")
         }
-        TraceEvent::Ended { took, panicked, .. } => {
+        TraceEvent::Ended { took, how, reply, .. } => {
             let took = took.map(|took| format!(" after {}", short(took))).unwrap_or_default();
-            let how = if *panicked { "panicked" } else { "ended" };
-            format!("{instance} {turn:>6} < {method} {how}{took}")
+            let how = match how {
+                HandlerEnd::Failed => "failed",
+                HandlerEnd::Panicked => "panicked",
+                _ => "ended",
+            };
+            let reply = reply.as_ref().map(|reply| format!(": {reply}")).unwrap_or_default();
+            format!("{instance} {turn:>6} < {method} {how}{took}{reply}")
         }
         TraceEvent::Missed { items } => format!("{items} items were missed"),
         _ => format!("{instance} {turn:>6}   {event:?}"),

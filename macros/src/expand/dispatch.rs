@@ -118,14 +118,20 @@ fn arm(method: &Method, interface: &Interface, target: &Target<'_>) -> TokenStre
             }
         }
     };
+    let reply_ty = &method.reply;
+    let verdict = quote!({
+        #[allow(unused_imports)]
+        use #private::{JudgeAny as _, JudgeResult as _};
+        (&#private::Judge::<#reply_ty>::NEW).verdict()
+    });
     let run = match (method.context, method.asynchronous) {
-        (false, true) => quote!(#private::answer(#scope, #reply, #call).await),
-        (false, false) => quote!(#private::answer_now(#scope, #reply, move || #call)),
+        (false, true) => quote!(#private::answer(#scope, #reply, #verdict, #call).await),
+        (false, false) => quote!(#private::answer_now(#scope, #reply, #verdict, move || #call)),
         (true, asynchronous) => {
             let handler = if asynchronous { call } else { quote!(async move { #call }) };
             quote!({
                 let #context = &#scope.context();
-                #private::answer_watched(#scope, #context, #reply, #handler).await
+                #private::answer_watched(#scope, #context, #reply, #verdict, #handler).await
             })
         }
     };

@@ -142,6 +142,8 @@ fn wire_impl(interface: &Interface) -> TokenStream {
     let (arguments, fields) = (local("arguments"), local("fields"));
     let read = interface.methods.iter().map(|each| read_arm(each, &private, &arguments, &reply));
     let show = interface.methods.iter().map(|each| show_arm(each, &fields)).chain(never_arm(interface));
+    let shown = local("shown");
+    let show_reply = interface.methods.iter().map(|each| show_reply_arm(each, &private, &shown));
     let type_arguments = type_arguments(interface);
     quote! {
         #[automatically_derived]
@@ -181,6 +183,16 @@ fn wire_impl(interface: &Interface) -> TokenStream {
             fn show(&self, #fields: &mut #private::Fields) {
                 match self {
                     #(#show,)*
+                }
+            }
+
+            fn show_reply(
+                #method: u32,
+                #shown: &dyn ::core::any::Any,
+            ) -> ::core::option::Option<::std::string::String> {
+                match #method {
+                    #(#show_reply)*
+                    _ => ::core::option::Option::None,
                 }
             }
 
@@ -239,6 +251,12 @@ fn show_arm(method: &Method, shown: &Ident) -> TokenStream {
     let Method { cfgs, variant, .. } = method;
     let (fields, locals) = (method.fields(), method.locals());
     quote!(#cfgs Self::#variant { #(#fields: #locals,)* .. } => { #(#shown.add(#locals);)* })
+}
+
+fn show_reply_arm(method: &Method, private: &TokenStream, shown: &Ident) -> TokenStream {
+    let Method { cfgs, reply, .. } = method;
+    let name_id = Literal::u32_unsuffixed(method.name_id);
+    quote!(#cfgs #name_id => #private::show_reply::<#reply>(#shown),)
 }
 
 /// The traits of which one says how a reply is written and read.

@@ -18,8 +18,9 @@ use crate::service::context::{self, Context, Scope};
 use crate::service::monitor::Ended;
 use crate::service::reply::Reply;
 use crate::service::spans;
-use crate::service::tap;
+use crate::service::tap::{self, HandlerEnd};
 use crate::service::turns::Place;
+use crate::service::verdict::Verdict;
 
 /// How a handler ended.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Outcome {
 pin_project! {
     /// An async handler that runs.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Answer<'c, T, F> {
+    pub struct Answer<'c, T, F, V> {
         #[pin]
         handler: F,
         // In its place but for the handler's polls, in which it is the ambient one.
@@ -53,28 +54,38 @@ pin_project! {
         // Until the caller has given up.
         context: Option<&'c Context>,
         place: Place,
+        verdict: V,
     }
 }
 
 /// Runs an async handler.
-pub fn answer<T, F>(scope: Scope, reply: Reply<T>, handler: F) -> Answer<'static, T, F>
+pub fn answer<T, F, V>(scope: Scope, reply: Reply<T>, verdict: V, handler: F) -> Answer<'static, T, F, V>
 where
-    T: Send,
+    T: Send + 'static,
     F: Future<Output = T> + Send,
+    V: Verdict<T>,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, place: Place::Ahead }
+    Answer { handler, scope: Some(scope), reply: Some(reply), context: None, place: Place::Ahead, verdict }
 }
 
 /// Runs a handler that takes `&Context`: the context is cancelled when the caller gives up.
-pub fn answer_watched<T, F>(scope: Scope, context: &Context, reply: Reply<T>, handler: F) -> Answer<'_, T, F>
+pub fn answer_watched<T, F, V>(
+    scope: Scope,
+    context: &Context,
+    reply: Reply<T>,
+    verdict: V,
+    handler: F,
+) -> Answer<'_, T, F, V>
 where
-    T: Send,
+    T: Send + 'static,
     F: Future<Output = T> + Send,
+    V: Verdict<T>,
 {
-    Answer { handler, scope: Some(scope), reply: Some(reply), context: Some(context), place: Place::Ahead }
+    let (scope, reply, context) = (Some(scope), Some(reply), Some(context));
+    Answer { handler, scope, reply, context, place: Place::Ahead, verdict }
 }
 
-impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
+impl<T: 'static, F: Future<Output = T>, V: Verdict<T>> Future for Answer<'_, T, F, V> {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Outcome> {
@@ -115,7 +126,7 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
                 }
             };
             if let Some(scope) = this.scope.as_ref() {
-                ended(scope, *this.place, result.is_ok());
+                ended(scope, *this.place, result.as_ref().ok(), *this.verdict);
             }
             return Poll::Ready(finish(result, this.reply.take(), this.scope.as_ref()));
         }
@@ -123,7 +134,12 @@ impl<T, F: Future<Output = T>> Future for Answer<'_, T, F> {
 }
 
 /// Runs a handler that is not async.
-pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handler: F) -> Outcome {
+pub fn answer_now<T, F, V>(scope: Scope, mut reply: Reply<T>, verdict: V, handler: F) -> Outcome
+where
+    T: 'static,
+    F: FnOnce() -> T,
+    V: Verdict<T>,
+{
     if let Some(refusal) = late(&scope, &reply) {
         refuse(&scope, Some(reply), refusal);
         return Outcome::DONE;
@@ -134,7 +150,7 @@ pub fn answer_now<T, F: FnOnce() -> T>(scope: Scope, mut reply: Reply<T>, handle
     let mut scope = Some(scope);
     let result = context::enter(&mut scope, || catch_unwind(AssertUnwindSafe(handler)));
     if let Some(scope) = &scope {
-        ended(scope, Place::Current, result.is_ok());
+        ended(scope, Place::Current, result.as_ref().ok(), verdict);
     }
     finish(result, Some(reply), scope.as_ref())
 }
@@ -173,30 +189,39 @@ fn waits(scope: &Scope) -> Place {
 
 /// Shows a handler's end to whoever wants to see it.
 #[inline]
-fn show_end(scope: &Scope, place: Place, is_done: bool) {
+fn show_end(scope: &Scope, place: Place, how: HandlerEnd, value: Option<&dyn Any>) {
     let turns = scope.core().turns();
     if turns.is_traced() {
-        tap::ended(scope.core(), turns.at(place), scope.method(), !is_done);
+        tap::ended(scope.core(), turns.at(place), scope.method(), how, value);
     }
 }
 
 /// A handler has ended, with a value or by a panic.
 #[inline]
-fn ended(scope: &Scope, place: Place, is_done: bool) {
+fn ended<T: 'static, V: Verdict<T>>(scope: &Scope, place: Place, value: Option<&T>, verdict: V) {
     let core = scope.core();
-    show_end(scope, place, is_done);
+    let how = match value {
+        Some(value) if verdict.is_err(value) => HandlerEnd::Failed,
+        Some(_) => HandlerEnd::Done,
+        None => HandlerEnd::Panicked,
+    };
+    show_end(scope, place, how, value.map(|value| value as &dyn Any));
     if let Some(span) = scope.span() {
-        span.end(if is_done { spans::OK } else { spans::PANICKED });
+        span.end(match how {
+            HandlerEnd::Done => spans::OK,
+            HandlerEnd::Failed => spans::FAILED,
+            HandlerEnd::Panicked => spans::PANICKED,
+        });
     }
     match place {
         Place::Ahead => {}
         Place::Current | Place::Waits => {
             core.turns().end();
-            core.note_end(scope.method(), is_done);
+            core.note_end(scope.method(), how);
         }
         Place::Beside(key) => {
             let measured = core.turns().end_beside(key);
-            core.note_end_beside(scope.method(), is_done, measured);
+            core.note_end_beside(scope.method(), how, measured);
         }
     }
 }
@@ -316,7 +341,8 @@ pub(crate) async fn hook<F: Future>(scope: Scope, future: F) -> Result<F::Output
     let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
     let result = std::future::poll_fn(|cx| context::enter(&mut scope, || future.as_mut().poll(cx))).await;
     if let Some(scope) = &scope {
-        show_end(scope, Place::Current, result.is_ok());
+        let how = if result.is_ok() { HandlerEnd::Done } else { HandlerEnd::Panicked };
+        show_end(scope, Place::Current, how, None);
         scope.core().turns().end();
     }
     result.map_err(|panic| panic_message(&*panic))

@@ -2,6 +2,8 @@
 //!
 //! Invariant: no task and no queue here; a message is a value.
 
+use std::any::Any;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -149,6 +151,9 @@ pub trait WireMessage: Message {
 
     /// Shows the arguments, in order.
     fn show(&self, fields: &mut Fields);
+
+    /// The reply as JSON of the method whose name has this hash; `None` if it is none of that method, or cannot be written as JSON.
+    fn show_reply(method: u32, reply: &dyn Any) -> Option<String>;
 
     /// The names of a generic service's type arguments, which are part of its signatures.
     fn type_arguments() -> &'static [fn() -> &'static str] {

@@ -16,6 +16,7 @@
 //! | `watchers`, `watched`, `watch` | who is told of an instance's end; what it watches itself; the stream of ends |
 //! | `gauge`, `sojourn` | how full a mailbox is, and how long messages wait in it |
 //! | `tap` | shows messages to whoever wants to see them |
+//! | `verdict` | whether a value is an `Err` of its service |
 //! | `turns`, `watchdog` | who sees that a handler runs too long |
 //! | `monitor` | what is counted and measured of instances and methods |
 //! | `host`, `tasks` | what a node lends to its instances |
@@ -63,6 +64,7 @@ pub(crate) mod tap;
 pub(crate) mod tasks;
 pub(crate) mod timer;
 pub(crate) mod turns;
+pub(crate) mod verdict;
 pub(crate) mod watch;
 pub(crate) mod watchdog;
 pub(crate) mod watched;

@@ -263,13 +263,15 @@ fn adopt(propagator: &dyn Propagator, span: &Span, parent: Option<&TraceParent>)
 fn record(span: &Span, outcome: &'static str) {
     span.record("outcome", outcome);
     // Without a propagator there is no such field, and this does nothing.
-    if outcome != OK && outcome != CANCELLED {
+    if ![OK, FAILED, CANCELLED].contains(&outcome) {
         span.record("otel.status_code", "ERROR");
     }
 }
 
 /// The outcomes of a handler, and with [`CANCELLED`] and the names of the errors those of a call.
 pub(crate) const OK: &str = "ok";
+/// With an `Err` of the service's own, which is an answer: what that means its caller knows.
+pub(crate) const FAILED: &str = "failed";
 pub(crate) const PANICKED: &str = "panicked";
 pub(crate) const EXPIRED: &str = "expired";
 pub(crate) const ABANDONED: &str = "abandoned";

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a text becomes the message that a typed call would make, or an error that names the argument.
 
+use std::any::Any;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -129,6 +130,11 @@ impl fmt::Display for ArgumentError {
 pub(crate) fn write<T: Wire>(reply: &T) -> TextAnswer {
     serde_json::to_string(reply)
         .map_err(|error| CallError::BadReply(format!("the reply cannot be written as JSON: {error}").into()))
+}
+
+/// Shows a reply; `None` if it is of another type, or cannot be written.
+pub fn show_reply<T: Wire>(reply: &dyn Any) -> Option<String> {
+    write(reply.downcast_ref::<T>()?).ok()
 }
 
 /// The arguments of a message, as they are shown: one object.

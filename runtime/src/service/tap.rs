@@ -24,8 +24,14 @@ const SHOWN: usize = 1024;
 /// How far who reads may lag behind before the oldest are missed.
 const LAG: usize = 1024;
 
-/// Shows a message's arguments; `None` if it is one of others.
-pub(crate) type Show = fn(&dyn Any) -> Option<String>;
+/// How the messages of an instance are shown; each gives `None` for what belongs to others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Show {
+    /// The arguments of a message.
+    arguments: fn(&dyn Any) -> Option<String>,
+    /// The reply of the method of that number.
+    reply: fn(u32, &dyn Any) -> Option<String>,
+}
 
 /// Where the messages of one instance are shown.
 #[derive(Debug, Default)]
@@ -79,14 +85,28 @@ pub enum TraceEvent {
     Ended {
         /// How long after it began; `None` if that was not seen.
         took: Option<Duration>,
-        /// Whether it panicked.
-        panicked: bool,
+        /// How.
+        how: HandlerEnd,
+        /// The reply as JSON, cut after 1 KiB. `None` where the service is local, of a hook, of a stream, and after a panic.
+        reply: Option<String>,
     },
     /// So much was not seen, since it was read too slowly. It belongs to no instance and no method: these are of what is seen next.
     Missed {
         /// How many items.
         items: u64,
     },
+}
+
+/// How a handler ended that was not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum HandlerEnd {
+    /// With a value.
+    Done,
+    /// With an `Err` of the service's own.
+    Failed,
+    /// It panicked.
+    Panicked,
 }
 
 /// Begins to show the messages of some instances.
@@ -105,18 +125,24 @@ pub(crate) fn open<'a>(
 
 /// How messages of that type are shown.
 pub(crate) fn show<M: WireMessage>() -> Show {
-    |message| {
-        let message = message.downcast_ref::<M>()?;
-        let mut fields = Fields::new(message.method());
-        message.show(&mut fields);
-        let mut text = fields.into_text();
-        if text.len() > SHOWN {
-            let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-            text.truncate(end);
-            text.push('\u{2026}');
-        }
-        Some(text)
+    Show {
+        arguments: |message| {
+            let message = message.downcast_ref::<M>()?;
+            let mut fields = Fields::new(message.method());
+            message.show(&mut fields);
+            Some(cut(fields.into_text()))
+        },
+        reply: |method, reply| M::show_reply(method, reply).map(cut),
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > SHOWN {
+        let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('\u{2026}');
+    }
+    text
 }
 
 /// A message is about to begin.
@@ -129,7 +155,7 @@ pub(crate) fn comes<M: Message>(core: &Core, message: &M, meta: &Meta) {
     };
     let handler = meta.chain.nearest().map(|link| link.to_string());
     let show = tap.lock().show;
-    let arguments = show.and_then(|show| show(message)); // it is the user's code: not under the lock
+    let arguments = show.and_then(|show| (show.arguments)(message)); // it is the user's code: not under the lock
     tap.lock().next = Some(Shown { arguments, caller, handler });
 }
 
@@ -146,13 +172,15 @@ pub(crate) fn begun(core: &Core, method: &Method) {
     state.publish(core, turn, method, TraceEvent::Begun { arguments, caller, handler });
 }
 
-/// A handler has ended.
+/// A handler has ended, perhaps with a value.
 #[cold]
-pub(crate) fn ended(core: &Core, turn: Turn, method: &Method, panicked: bool) {
+pub(crate) fn ended(core: &Core, turn: Turn, method: &Method, how: HandlerEnd, value: Option<&dyn Any>) {
     let Some(tap) = core.turns().tap() else { return };
+    let show = tap.lock().show;
+    let reply = show.zip(value).and_then(|(show, value)| (show.reply)(method.id().name, value)); // user's code, as above
     let mut state = tap.lock();
     let took = state.running.remove(&turn).map(|begun| time::now().saturating_duration_since(begun));
-    state.publish(core, turn, method, TraceEvent::Ended { took, panicked });
+    state.publish(core, turn, method, TraceEvent::Ended { took, how, reply });
 }
 
 impl State {

@@ -48,12 +48,14 @@ pub struct Figures {
     pub most_waiting: usize,
 }
 
-/// How messages ended. Those that begin to run are the sum of the first three and what is in flight.
+/// How messages ended. Those that begin to run are the sum of the first four and what is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcomes {
-    /// The handler ended with a value, which may be an `Err` of the service's own.
+    /// The handler ended with a value.
     pub done: u64,
+    /// The handler ended with an `Err` of the service's own.
+    pub failed: u64,
     /// The handler panicked.
     pub panicked: u64,
     /// The handler was dropped before its end: the life was killed, or ended by another handler's panic.
@@ -263,6 +265,7 @@ impl Outcomes {
     fn of(done: u64, count: impl Fn(Ended) -> u64) -> Self {
         Self {
             done,
+            failed: count(Ended::Failed),
             panicked: count(Ended::Panicked),
             cut_off: count(Ended::CutOff),
             expired: count(Ended::Expired),
@@ -275,6 +278,7 @@ impl Outcomes {
     fn and(self, other: Self) -> Self {
         Self {
             done: self.done + other.done,
+            failed: self.failed + other.failed,
             panicked: self.panicked + other.panicked,
             cut_off: self.cut_off + other.cut_off,
             expired: self.expired + other.expired,

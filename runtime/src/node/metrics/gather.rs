@@ -211,10 +211,11 @@ impl Samples {
     }
 }
 
-fn outcomes(outcomes: &Outcomes) -> [(&'static str, u64); 7] {
-    let Outcomes { done, panicked, cut_off, expired, abandoned, stopped, overloaded } = *outcomes;
+fn outcomes(outcomes: &Outcomes) -> [(&'static str, u64); 8] {
+    let Outcomes { done, failed, panicked, cut_off, expired, abandoned, stopped, overloaded } = *outcomes;
     [
         ("done", done),
+        ("failed", failed),
         ("panicked", panicked),
         ("cut_off", cut_off),
         ("expired", expired),

@@ -19,6 +19,7 @@ use crate::service::monitor::account::{Account, Adds, Measured, PollSampler, Spe
 use crate::service::monitor::sampler::Sampler;
 use crate::service::monitor::table::{Monitor, OfMethod, OfService, Tally};
 use crate::service::monitor::waits::Waits;
+use crate::service::tap::HandlerEnd;
 use crate::service::turns::Turn;
 use crate::time;
 
@@ -74,9 +75,11 @@ struct Counts {
     done: AtomicU64,
 }
 
-/// How a message ended, if not with a value.
+/// How a message ended, if not with a value that is no `Err`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
+    /// Its handler ended with an `Err` of the service's own.
+    Failed,
     /// Its handler panicked.
     Panicked,
     /// Its handler was dropped before its end, with the instance's life.
@@ -92,7 +95,7 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 }
 
 /// What an instance's present is known by.
@@ -195,9 +198,9 @@ impl Core {
 
     /// A handler has ended that ran alone or in one poll.
     #[inline]
-    pub(crate) fn note_end(&self, method: &Method, is_done: bool) {
+    pub(crate) fn note_end(&self, method: &Method, how: HandlerEnd) {
         if let Some(figures) = self.figures() {
-            let index = figures.end(method, is_done);
+            let index = figures.end(method, how);
             if figures.weight.load(Ordering::Relaxed) != 0 {
                 figures.end_measured(self, index);
             }
@@ -205,9 +208,9 @@ impl Core {
     }
 
     /// A handler has ended that waited beside others; `measured` says when it began and for how many it stands, if it is measured.
-    pub(crate) fn note_end_beside(&self, method: &Method, is_done: bool, measured: Option<(Tick, u16)>) {
+    pub(crate) fn note_end_beside(&self, method: &Method, how: HandlerEnd, measured: Option<(Tick, u16)>) {
         if let Some(figures) = self.figures() {
-            let index = figures.end(method, is_done);
+            let index = figures.end(method, how);
             if let Some((began, weight)) = measured {
                 figures.note_took(self, index, began, weight);
             }
@@ -225,7 +228,7 @@ impl Core {
         Some((Tick::of(figures.began.load(Ordering::Relaxed))?, weight))
     }
 
-    /// A message ended, and not with a value.
+    /// A message did not begin, or not end.
     #[cold]
     pub(crate) fn note_ended(&self, method: Option<&Method>, ended: Ended) {
         if let Some(figures) = self.ensure_figures() {
@@ -371,13 +374,13 @@ impl Figures {
 
     /// Gives where the method is.
     #[inline]
-    fn end(&self, method: &Method, is_done: bool) -> usize {
+    fn end(&self, method: &Method, how: HandlerEnd) -> usize {
         let index = self.index(method);
         if let Some(counts) = self.counts.get(index) {
-            if is_done {
-                Adds::Alone.add(&counts.done, 1);
-            } else {
-                self.count(Some(index), Ended::Panicked, 1);
+            match how {
+                HandlerEnd::Done => Adds::Alone.add(&counts.done, 1),
+                HandlerEnd::Failed => self.count(Some(index), Ended::Failed, 1),
+                HandlerEnd::Panicked => self.count(Some(index), Ended::Panicked, 1),
             }
         }
         index

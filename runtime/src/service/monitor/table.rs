@@ -61,7 +61,7 @@ pub(crate) struct OfMethod {
 pub(crate) struct Tally {
     pub(crate) calls: u64,
     pub(crate) sends: u64,
-    /// How many ended with a value.
+    /// How many ended with a value that is no `Err`.
     pub(crate) done: u64,
 }
 
