@@ -328,6 +328,30 @@ async fn members_with_a_label_are_steered_together() {
     assert!(europe.stop("worker").await.values().all(|answer| *answer == Ok(false)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_selection_gives_the_nodes_the_time_that_it_is_told() {
+    let cluster = Cluster::start(3).await;
+    let plan = Plan { work: Gate::opened(), ..Plan::default() };
+    for (index, name) in [(1, "worker"), (1, "other"), (2, "worker")] {
+        let service = cluster[index].service(name, plan.make()).stop_within(Duration::from_secs(300));
+        service.start().await.unwrap();
+    }
+    let one = cluster[0].cluster().select().on(cluster[1].id().clone());
+    assert_eq!(one.nodes().await.len(), 1);
+    // The handlers of their end wait at the gate.
+    let impatient = one.restart("other", Pace::AtOnce).await.into_values().next().unwrap();
+    assert!(
+        matches!(&impatient, Err(ManageError::Unreachable(why)) if why.contains("did not answer in time")),
+        "{impatient:?}"
+    );
+    let patient = one.timeout(Duration::from_secs(200));
+    let patient = tokio::spawn(async move { patient.restart("worker", Pace::AtOnce).await });
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    plan.stop.open();
+    let answers: Vec<_> = patient.await.unwrap().into_iter().collect();
+    assert_eq!(answers, [(cluster[1].id().clone(), Ok(true))]);
+}
+
 /// What a worker of that kind is configured with: nothing.
 #[derive(serde::Deserialize)]
 struct Nothing {}

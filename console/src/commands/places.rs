@@ -2,10 +2,11 @@
 //!
 //! Invariant: what could be had is printed, and the exit code says that something could not.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::join_all;
-use skyhold::{CallError, ManageError, ManagerHandle, Node, NodeId};
+use skyhold::{CallError, ManageError, ManagerHandle, Node, NodeId, Selection};
 
 use crate::args::Where;
 use crate::failure::Failure;
@@ -20,6 +21,16 @@ pub(super) async fn any_manager(node: &Node) -> Result<ManagerHandle, Failure> {
     Err(Failure::Unreached("the connection to the cluster was lost".to_owned()))
 }
 
+/// The nodes that are meant, to be steered together.
+pub(super) fn selection(node: &Node, place: &Where) -> Result<Selection, Failure> {
+    let all = node.cluster().select();
+    let selection = match &place.on {
+        Some(on) => all.on(NodeId::new(on).map_err(|error| Failure::Usage(error.to_string()))?),
+        None => all,
+    };
+    Ok(place.label.iter().fold(selection, |selection, (key, value)| selection.with(key, value)))
+}
+
 /// The names of the nodes that are meant.
 pub(super) async fn nodes(node: &Node, place: &Where) -> Result<Vec<NodeId>, Failure> {
     if let Some(on) = &place.on {
@@ -30,14 +41,28 @@ pub(super) async fn nodes(node: &Node, place: &Where) -> Result<Vec<NodeId>, Fai
         let members = any_manager(node).await?.members().await?;
         return Ok(members.members.into_iter().map(|member| member.node).collect());
     }
-    let selection = node.cluster().select();
-    let selection = place.label.iter().fold(selection, |all, (key, value)| all.with(key, value));
-    let nodes: Vec<_> = selection.nodes().await.into_keys().collect();
+    let nodes: Vec<_> = selection(node, place)?.nodes().await.into_keys().collect();
     if nodes.is_empty() {
-        let labels: Vec<_> = place.label.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        return Err(Failure::failed(format!("no node has the label {}", labels.join(" and "))));
+        return Err(nobody(place));
     }
     Ok(nodes)
+}
+
+/// No node has the labels.
+fn nobody(place: &Where) -> Failure {
+    let labels: Vec<_> = place.label.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Failure::failed(format!("no node has the label {}", labels.join(" and ")))
+}
+
+/// What the nodes that are meant have answered.
+pub(super) fn answered<T>(
+    place: &Where,
+    answers: BTreeMap<NodeId, Result<T, ManageError>>,
+) -> Result<Vec<(NodeId, Result<T, Failure>)>, Failure> {
+    if answers.is_empty() && !place.label.is_empty() {
+        return Err(nobody(place));
+    }
+    Ok(answers.into_iter().map(|(node, answer)| (node, answer.map_err(Failure::from))).collect())
 }
 
 /// Asks the manager of each node that is meant, all at once.

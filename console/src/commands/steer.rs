@@ -5,9 +5,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serialize;
-use skyhold::{InstanceId, ManageError, ManagerHandle, Node, NodeId, Pace, Reload};
+use skyhold::{InstanceId, ManageError, Node, NodeId, Pace, Reload, Selection};
 
-use super::places::{ask, done, split};
+use super::places::{answered, ask, done, selection, split};
 use crate::args::Where;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -26,28 +26,22 @@ pub(super) struct Start {
 /// Starts a service.
 pub(super) async fn start(node: &Node, place: &Where, start: Start, output: &Output) -> Result<(), Failure> {
     let Start { kind, name, instances, settings } = start;
-    let (kind, name, settings) = (&kind, &name, &settings);
-    let answers = ask(node, place, |manager| async move {
-        let start = manager.start(kind.clone(), name.clone(), instances, settings.clone());
-        done(start.timeout(LONG).await)
-    });
-    let (answers, outcome) = split(answers.await?);
+    let answers = patiently(node, place)?.start(&kind, &name, instances, &settings).await;
+    let (answers, outcome) = split(answered(place, answers)?);
     say(output, &answers, |()| format!("{name} runs"))?;
     outcome
 }
 
 /// Stops a service.
 pub(super) async fn stop(node: &Node, place: &Where, service: &str, output: &Output) -> Result<(), Failure> {
-    let answers =
-        ask(node, place, |manager| async move { Ok(manager.stop(service.to_owned()).timeout(LONG).await?) });
-    there(service, "stopped", answers.await?, output)
+    let answers = patiently(node, place)?.stop(service).await;
+    there(service, "stopped", answered(place, answers)?, output)
 }
 
 /// Drains a service.
 pub(super) async fn drain(node: &Node, place: &Where, service: &str, output: &Output) -> Result<(), Failure> {
-    let answers =
-        ask(node, place, |manager| async move { Ok(manager.drain(service.to_owned()).timeout(LONG).await?) });
-    there(service, "drained", answers.await?, output)
+    let answers = patiently(node, place)?.drain(service).await;
+    there(service, "drained", answered(place, answers)?, output)
 }
 
 /// Restarts a service, or one instance.
@@ -67,26 +61,9 @@ pub(super) async fn restart(
         });
         return there(service, "restarted", answers.await?, output);
     }
-    if at_once {
-        let answers = ask(node, place, |manager| async move {
-            done(manager.restart(service.to_owned(), Pace::AtOnce).timeout(LONG).await)
-        });
-        return there(service, "restarted", answers.await?, output);
-    }
-    // Node after node, so that as many as possible are there at any time. It ends with the first that fails.
-    let mut answers = Vec::new();
-    for name in super::places::nodes(node, place).await? {
-        let answer = match ManagerHandle::on(node, name.as_str()).await {
-            Ok(manager) => done(manager.restart(service.to_owned(), Pace::Rolling).timeout(LONG).await),
-            Err(error) => Err(error.into()),
-        };
-        let is_over = answer.is_err();
-        answers.push((name, answer));
-        if is_over {
-            break;
-        }
-    }
-    there(service, "restarted", answers, output)
+    let pace = if at_once { Pace::AtOnce } else { Pace::Rolling };
+    let answers = patiently(node, place)?.restart(service, pace).await;
+    there(service, "restarted", answered(place, answers)?, output)
 }
 
 /// Has so many instances.
@@ -97,10 +74,8 @@ pub(super) async fn scale(
     instances: usize,
     output: &Output,
 ) -> Result<(), Failure> {
-    let answers = ask(node, place, |manager| async move {
-        done(manager.scale(service.to_owned(), instances).timeout(LONG).await)
-    });
-    there(service, &format!("has {instances} instances"), answers.await?, output)
+    let answers = patiently(node, place)?.scale(service, instances).await;
+    there(service, &format!("has {instances} instances"), answered(place, answers)?, output)
 }
 
 /// Reads configuration files again.
@@ -143,6 +118,11 @@ fn changes(node: &NodeId, reload: &Reload, dry_run: bool) -> String {
         text.push_str(&format!("  {change}\n"));
     }
     text
+}
+
+/// The nodes that are meant, which get the time that they need.
+fn patiently(node: &Node, place: &Where) -> Result<Selection, Failure> {
+    Ok(selection(node, place)?.timeout(LONG))
 }
 
 /// Says where there was such a service. That there is none anywhere is a failure.

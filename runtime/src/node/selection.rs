@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -11,6 +12,8 @@ use crate::cluster::membership::Members;
 use crate::id::NodeId;
 use crate::node::cluster::Cluster;
 use crate::node::manager::{ManageError, ManagerHandle, NodeReport};
+use crate::service::call::Call;
+use crate::service::message::Message;
 use crate::supervision::Pace;
 
 /// Some members of the cluster, which are steered together. Got from [`Cluster::select`].
@@ -32,6 +35,8 @@ use crate::supervision::Pace;
 pub struct Selection {
     cluster: Cluster,
     labels: Vec<(String, String)>,
+    only: Option<NodeId>,
+    timeout: Option<Duration>,
 }
 
 /// What each node answered.
@@ -40,7 +45,7 @@ type Answers<T> = BTreeMap<NodeId, Result<T, ManageError>>;
 impl Cluster {
     /// All members, to be steered together. [`Selection::with`] chooses among them.
     pub fn select(&self) -> Selection {
-        Selection { cluster: self.clone(), labels: Vec::new() }
+        Selection { cluster: self.clone(), labels: Vec::new(), only: None, timeout: None }
     }
 }
 
@@ -48,6 +53,19 @@ impl Selection {
     /// Only nodes with this label, among others. See [`NodeBuilder::label`](crate::NodeBuilder::label).
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// Only this node.
+    pub fn on(mut self, node: NodeId) -> Self {
+        self.only = Some(node);
+        self
+    }
+
+    /// How long each node may take for what it is asked to do. What takes longer goes on there, and its answer is lost. Default: the node's
+    /// `call_timeout`, 30 s; a rolling restart or a drain may need more.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -75,7 +93,8 @@ impl Selection {
     /// Not cancel safe: some nodes may have done it.
     pub async fn start(&self, kind: &str, name: &str, instances: usize, config: &str) -> Answers<()> {
         self.each(|manager| async move {
-            manager.start(kind.to_owned(), name.to_owned(), instances, config.to_owned()).await?
+            let start = manager.start(kind.to_owned(), name.to_owned(), instances, config.to_owned());
+            self.limited(start).await?
         })
         .await
     }
@@ -86,14 +105,15 @@ impl Selection {
     /// # Cancel safety
     /// Not cancel safe: some nodes may have done it.
     pub async fn restart(&self, service: &str, pace: Pace) -> Answers<bool> {
-        let restart =
-            |manager: ManagerHandle| async move { manager.restart(service.to_owned(), pace).await? };
+        let restart = |manager: ManagerHandle| async move {
+            self.limited(manager.restart(service.to_owned(), pace)).await?
+        };
         if pace == Pace::AtOnce {
             return self.each(restart).await;
         }
         let mut answers = BTreeMap::new();
         for (node, report) in self.nodes().await {
-            let answer = self.on(&node, report, &restart).await;
+            let answer = self.ask(&node, report, &restart).await;
             let is_over = answer.is_err();
             answers.insert(node, answer);
             if is_over {
@@ -108,7 +128,8 @@ impl Selection {
     /// # Cancel safety
     /// Not cancel safe: some nodes may have done it.
     pub async fn scale(&self, service: &str, instances: usize) -> Answers<bool> {
-        self.each(|manager| async move { manager.scale(service.to_owned(), instances).await? }).await
+        self.each(|manager| async move { self.limited(manager.scale(service.to_owned(), instances)).await? })
+            .await
     }
 
     /// Drains a service, as [`Node::drain_service`](crate::Node::drain_service). Gives where there was one.
@@ -116,7 +137,7 @@ impl Selection {
     /// # Cancel safety
     /// Not cancel safe: some nodes may have done it.
     pub async fn drain(&self, service: &str) -> Answers<bool> {
-        self.each(|manager| async move { Ok(manager.drain(service.to_owned()).await?) }).await
+        self.each(|manager| async move { Ok(self.limited(manager.drain(service.to_owned())).await?) }).await
     }
 
     /// Stops a service, as [`Node::stop_service`](crate::Node::stop_service). Gives where there was one.
@@ -124,11 +145,21 @@ impl Selection {
     /// # Cancel safety
     /// Not cancel safe: some nodes may have done it.
     pub async fn stop(&self, service: &str) -> Answers<bool> {
-        self.each(|manager| async move { Ok(manager.stop(service.to_owned()).await?) }).await
+        self.each(|manager| async move { Ok(self.limited(manager.stop(service.to_owned())).await?) }).await
+    }
+
+    fn limited<R: Send, M: Message>(&self, call: Call<R, M>) -> Call<R, M> {
+        match self.timeout {
+            Some(timeout) => call.timeout(timeout),
+            None => call,
+        }
     }
 
     /// The members; those that a peer sees, if this node is a client and none itself.
     async fn members(&self) -> Vec<NodeId> {
+        if let Some(only) = &self.only {
+            return vec![only.clone()];
+        }
         let names = |members: Members| members.members.into_iter().map(|member| member.node).collect();
         let node = self.cluster.node();
         if !node.inner().is_client {
@@ -152,13 +183,13 @@ impl Selection {
     {
         let ask = &ask;
         let answers = self.nodes().await.into_iter().map(|(node, report)| async move {
-            let answer = self.on(&node, report, ask).await;
+            let answer = self.ask(&node, report, ask).await;
             (node, answer)
         });
         join_all(answers).await.into_iter().collect()
     }
 
-    async fn on<T, F, A>(
+    async fn ask<T, F, A>(
         &self,
         node: &NodeId,
         report: Result<NodeReport, ManageError>,
