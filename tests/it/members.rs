@@ -119,6 +119,24 @@ async fn silence_is_suspected_and_then_a_death_within_five_seconds_and_the_node_
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_nodes_that_declared_each_other_dead_while_their_connection_stood_are_members_again() {
+    let cluster = Cluster::start_with(2, |node| node.expected_nodes(2)).await;
+    for index in 0..2 {
+        sees(&cluster[index], 2).await;
+    }
+    cluster.pause(1).await;
+    assert!(cluster.is_paused(1));
+    sees(&cluster[0], 1).await;
+    assert_eq!(cluster[0].peers().len(), 1, "the silence has not ended the connection");
+    assert!(!cluster[0].cluster().has_quorum());
+    cluster.resume(1).await;
+    for index in 0..2 {
+        sees(&cluster[index], 2).await;
+        assert!(cluster[index].cluster().has_quorum());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sides_of_a_partition_lose_each_other_and_find_together_again() {
     let cluster = Cluster::start(5).await;
     for index in 0..5 {

@@ -11,6 +11,9 @@ use skyhold::{CallError, ManageError, ManagerHandle, Node, NodeId, Selection};
 use crate::args::Where;
 use crate::failure::Failure;
 
+/// What each node answered.
+pub(super) type Answers<T> = Vec<(NodeId, Result<T, Failure>)>;
+
 /// The manager of a node that is connected: whichever comes first.
 pub(super) async fn any_manager(node: &Node) -> Result<ManagerHandle, Failure> {
     for peer in node.peers() {
@@ -58,7 +61,7 @@ fn nobody(place: &Where) -> Failure {
 pub(super) fn answered<T>(
     place: &Where,
     answers: BTreeMap<NodeId, Result<T, ManageError>>,
-) -> Result<Vec<(NodeId, Result<T, Failure>)>, Failure> {
+) -> Result<Answers<T>, Failure> {
     if answers.is_empty() && !place.label.is_empty() {
         return Err(nobody(place));
     }
@@ -66,11 +69,7 @@ pub(super) fn answered<T>(
 }
 
 /// Asks the manager of each node that is meant, all at once.
-pub(super) async fn ask<T, F, A>(
-    node: &Node,
-    place: &Where,
-    ask: F,
-) -> Result<Vec<(NodeId, Result<T, Failure>)>, Failure>
+pub(super) async fn ask<T, F, A>(node: &Node, place: &Where, ask: F) -> Result<Answers<T>, Failure>
 where
     F: Fn(ManagerHandle) -> A,
     A: Future<Output = Result<T, Failure>>,
@@ -87,9 +86,7 @@ where
 }
 
 /// The answers, and what went wrong with the others.
-pub(super) fn split<T>(
-    answers: Vec<(NodeId, Result<T, Failure>)>,
-) -> (Vec<(NodeId, T)>, Result<(), Failure>) {
+pub(super) fn split<T>(answers: Answers<T>) -> (Vec<(NodeId, T)>, Result<(), Failure>) {
     let mut good = Vec::new();
     let mut failure = Ok(());
     for (node, answer) in answers {

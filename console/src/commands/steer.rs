@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use skyhold::{InstanceId, ManageError, Node, NodeId, Pace, Reload, Selection};
 
-use super::places::{answered, ask, done, selection, split};
+use super::places::{Answers, answered, ask, done, selection, split};
 use crate::args::Where;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -126,12 +126,7 @@ fn patiently(node: &Node, place: &Where) -> Result<Selection, Failure> {
 }
 
 /// Says where there was such a service. That there is none anywhere is a failure.
-fn there(
-    service: &str,
-    what: &str,
-    answers: Vec<(NodeId, Result<bool, Failure>)>,
-    output: &Output,
-) -> Result<(), Failure> {
+fn there(service: &str, what: &str, answers: Answers<bool>, output: &Output) -> Result<(), Failure> {
     let (answers, outcome) = split(answers);
     let (there, asked): (Vec<_>, usize) = {
         let asked = answers.len();

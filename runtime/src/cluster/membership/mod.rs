@@ -279,8 +279,14 @@ impl Membership {
         Members { version: self.version, members, has_quorum: self.has_quorum }
     }
 
-    /// Exchanges all with somebody, or looks for somebody who is lost.
+    /// Exchanges all with somebody, and looks for somebody who is lost.
     fn exchange(&mut self) {
+        // Who was declared dead and is connected hears of it, and comes back. Foca is silent where it knows nobody alive.
+        let is_lost = |(node, life): &(&NodeId, &Incarnation)| self.view.is_lost(node, **life);
+        let unheard: Vec<_> = self.connected.iter().filter(is_lost).map(|(node, _)| node.clone()).collect();
+        for node in unheard {
+            self.exchange_with(&node, true);
+        }
         let lost: Vec<_> = self.view.lost().collect();
         if let Some(address) = self.chance.choice(lost) {
             self.outputs.push_back(Output::Dial(address));

@@ -348,6 +348,23 @@ fn who_stood_still_for_too_long_hears_of_it_and_comes_back() {
 }
 
 #[test]
+fn two_that_declared_each_other_dead_over_a_connection_that_stands_find_together_again() {
+    for seed in 1..=5 {
+        let mut cluster = Simulation::cluster(seed, 2);
+        cluster.run(Duration::from_secs(20));
+        cluster.cut.extend([(0, 1), (1, 0)]);
+        let apart = cluster.run_until(LONG, |cluster| cluster.all_see(1));
+        assert!(apart.is_some(), "each believes that the other is dead");
+        assert_eq!(cluster.nodes[0].as_ref().unwrap().links, BTreeSet::from([1]));
+        cluster.cut.clear();
+        let healed = cluster.run_until(LONG, |cluster| cluster.all_see(2)).expect("they see each other");
+        assert!(healed < Duration::from_secs(12), "seed {seed}: {healed:?}");
+        cluster.run(LONG);
+        assert!(cluster.all_see(2));
+    }
+}
+
+#[test]
 fn a_way_that_is_lost_in_one_direction_is_no_death_as_long_as_others_get_through() {
     let mut cluster = Simulation::cluster(6, 10);
     cluster.run(Duration::from_secs(20));

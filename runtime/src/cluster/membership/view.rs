@@ -124,6 +124,13 @@ impl View {
         self.known.get(node).is_some_and(is_so)
     }
 
+    /// Whether a node has died in that life, or is believed to have.
+    pub(super) fn is_lost(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        let is_so =
+            |known: &Known| !known.is_member() && !known.id.has_left && known.id.incarnation == incarnation;
+        self.known.get(node).is_some_and(is_so)
+    }
+
     /// Those who have not left and not died.
     pub(super) fn members(&self) -> impl Iterator<Item = Member> {
         self.known.iter().filter(|(_, known)| known.is_member()).map(|(node, known)| Member {
