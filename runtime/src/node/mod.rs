@@ -1,5 +1,7 @@
 //! The node: what users build, and where services, sockets and the cluster meet.
 
+#[cfg(feature = "metrics")]
+mod admin;
 pub(crate) mod builder;
 pub(crate) mod central;
 mod certificates;
