@@ -7,6 +7,11 @@ pub(crate) mod central;
 mod certificates;
 pub(crate) mod cluster;
 mod configured;
+#[cfg(feature = "dashboard")]
+pub(crate) mod dashboard;
+#[cfg(not(feature = "dashboard"))]
+#[path = "no_dashboard.rs"]
+pub(crate) mod dashboard;
 mod discovering;
 pub(crate) mod events;
 mod follow;

@@ -6,7 +6,9 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use crate::time;
 /// How many connections may be open. Others are closed at once.
 const MOST_CONNECTIONS: usize = 32;
 
-/// How long a connection may take, from its first byte to the last one of the answer.
+/// How long a connection may take, from its first byte to the last one of the answer, unless its [`Patience`] says otherwise.
 const CONNECTION: Duration = Duration::from_secs(10);
 
 /// How long to pause after an error of the listener, which is most often that no file descriptor is free.
@@ -40,6 +42,18 @@ pub(in crate::node) struct Server {
     address: SocketAddr,
     /// The setting that asked for it.
     setting: &'static str,
+}
+
+/// How long a connection may take.
+#[derive(Clone, Default)]
+pub(in crate::node) struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// As long as it likes from now on: only for whoever may ask.
+    #[cfg_attr(not(feature = "dashboard"), expect(dead_code, reason = "metrics are told soon"))]
+    pub(in crate::node) fn lift(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Server {
@@ -63,8 +77,11 @@ impl Server {
     }
 
     /// Answers as long as the node lives, each connection by what `answers` gives for it.
-    pub(in crate::node) fn start<S, B>(self, inner: &Arc<Inner>, answers: impl Fn(Node) -> S + Send + 'static)
-    where
+    pub(in crate::node) fn start<S, B>(
+        self,
+        inner: &Arc<Inner>,
+        answers: impl Fn(Node, Patience) -> S + Send + 'static,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -73,7 +90,7 @@ impl Server {
     }
 
     /// Accepts for ever. Cancel safe.
-    async fn listen<S, B>(mut self, inner: Arc<Inner>, answers: impl Fn(Node) -> S + Send + 'static)
+    async fn listen<S, B>(mut self, inner: Arc<Inner>, answers: impl Fn(Node, Patience) -> S + Send + 'static)
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
@@ -84,10 +101,15 @@ impl Server {
             match poll_fn(|cx| self.listener.poll_accept(cx)).await {
                 Ok((stream, _)) => {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                    let answers = answers(Node::without_owner_of(Arc::clone(&inner)));
+                    let patience = Patience::default();
+                    let answers = answers(Node::without_owner_of(Arc::clone(&inner)), patience.clone());
                     inner.host.tasks.spawn(async move {
+                        let mut served = pin!(serve(stream, answers));
                         // Who is too slow is cut off, and who is gone has had no answer: nobody is left to be told.
-                        let _ = time::timeout(CONNECTION, serve(stream, answers)).await;
+                        let in_time = time::timeout(CONNECTION, &mut served).await;
+                        if in_time.is_none() && patience.0.load(Ordering::Relaxed) {
+                            let _ = served.await;
+                        }
                         drop(place);
                     });
                 }

@@ -69,7 +69,7 @@ impl Endpoint {
         let address = server.address();
         let _ = inner.meter.address.set(address);
         tracing::info!(node = %inner.host.node, %address, "metrics are told");
-        server.start(inner, move |node| {
+        server.start(inner, move |node, _| {
             let node = Arc::new(node);
             service_fn(move |request| {
                 let node = Arc::clone(&node);
