@@ -29,7 +29,8 @@ impl Refusal {
     /// As JSON, without the braces around it.
     pub(super) fn fields(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default(); // texts and a flag are always JSON
-        text.trim_start_matches('{').trim_end_matches('}').to_owned()
+        let fields = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+        fields.unwrap_or_default().to_owned()
     }
 }
 

@@ -125,7 +125,7 @@ export const actions = {
     const nodes = all();
     const answers = await Promise.allSettled(nodes.map((name) => call(name, "prepare_reload")));
     const plans = answers.flatMap(({ value }, index) => (value ? [{ node: nodes[index], ...value }] : []));
-    const others = answers.flatMap(({ reason }, index) => (reason ? [`${nodes[index]}: ${reason.message}`] : []));
+    const others = answers.flatMap(({ reason }, index) => (reason ? [`${nodes[index]}: ${unread(reason)}`] : []));
     const changing = plans.filter((plan) => plan.reload.changes.length);
     const line = ({ key, old, new: now, effect }) => h("li", {}, h("code", {}, key), ` from ${old ?? "nothing"} to ${now ?? "nothing"} `, h("span", { class: "quiet" }, EFFECTS[effect] ?? effect));
     const shown = changing.map(({ node, reload }) => h("section", {}, h("h3", {}, node), h("ul", {}, reload.changes.map(line))));
@@ -160,5 +160,7 @@ export const actions = {
     confirm({ title: `Roll ${key} back to version ${version}?`, text: "Its value becomes the newest version.", ok: "Roll back", run });
   },
 };
+
+const unread = ({ kind, message }) => (kind === "NoFile" ? "was not started from a file" : message);
 
 const EFFECTS = { Live: "live", NewConnections: "for connections to come", Restart: "needs a restart" };

@@ -74,7 +74,7 @@ async function lines(response, heard) {
 
 function unwrap(reply) {
   const isResult = reply !== null && typeof reply === "object" && Object.keys(reply).length === 1;
-  if (isResult && "Err" in reply) throw new Refusal(0, { error: sentence(reply.Err) });
+  if (isResult && "Err" in reply) throw new Refusal(0, { error: sentence(reply.Err), kind: Object.keys(reply.Err)[0] });
   return isResult && "Ok" in reply ? reply.Ok : reply;
 }
 
