@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -26,9 +27,11 @@ const ARGUMENTS: [&str; 9] = [
     "--window-size=1000,800",
 ];
 
-/// A browser with one window. It ends with [`Browser::end`]; dropped, chromedriver is killed, and its browser sees that.
+/// A browser with one window. It ends with [`Browser::end`]; dropped, chromedriver and the browser are killed.
 pub(super) struct Browser {
     driver: Child,
+    /// The browser's own process, which outlives a chromedriver that is killed.
+    process: Option<Pid>,
     address: SocketAddr,
     session: String,
     _profile: TempDir,
@@ -56,7 +59,7 @@ impl Browser {
         let profile = TempDir::new().unwrap();
         let mut driver = Command::new(program)
             .arg("--port=0")
-            .env("TMPDIR", profile.path()) // what it leaves behind goes with the folder
+            .envs(["HOME", "XDG_CONFIG_HOME", "TMPDIR"].map(|name| (name, profile.path()))) // what they leave behind goes with it
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -82,8 +85,10 @@ impl Browser {
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
         let session = ask(address, "POST", "/session", &capabilities).await.expect("Chromium starts");
+        let process = session["capabilities"]["goog:processID"].as_i64().unwrap();
+        let process = Pid::from_raw(process.try_into().unwrap());
         let session = session["sessionId"].as_str().unwrap().to_owned();
-        Some(Self { driver, address, session, _profile: profile })
+        Some(Self { driver, process, address, session, _profile: profile })
     }
 
     async fn order(&self, path: &str, what: Value) -> Result<Value, Value> {
@@ -145,7 +150,16 @@ impl Browser {
     /// Closes it.
     pub(super) async fn end(mut self) {
         ask(self.address, "DELETE", &format!("/session/{}", self.session), &Value::Null).await.unwrap();
+        self.process = None;
         self.driver.kill().await.unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(process) = self.process {
+            let _ = kill_process(process, Signal::KILL); // it may have gone
+        }
     }
 }
 

@@ -30,6 +30,11 @@ impl Counter {
         self.total
     }
 
+    /// Long enough to be seen.
+    pub async fn think(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+
     pub fn fail(&mut self) {
         panic!("as it was told to");
     }
@@ -48,7 +53,7 @@ impl Gate {
     pub async fn enter(&self, context: &Context) -> Result<u64, String> {
         let counter = CounterHandle::lookup(&context.node(), "counter").await;
         let counter = counter.map_err(|error| error.to_string())?;
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        counter.think().await.map_err(|error| error.to_string())?;
         counter.add(1).await.map_err(|error| error.to_string())
     }
 }
