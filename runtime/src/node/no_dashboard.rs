@@ -8,7 +8,7 @@ use crate::node::node::Inner;
 
 /// Where the page is.
 #[derive(Default)]
-pub(crate) struct Shown;
+pub(crate) struct Shown(());
 
 pub(crate) struct Dashboard;
 
