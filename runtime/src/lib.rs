@@ -40,7 +40,7 @@
 //! * [`Streaming`]: a stream of values that comes from a service, or goes to one.
 //! * [`Context`]: what a handler may ask about the message that it handles.
 //! * [`Watch`]: a stream of the ends of what a handle leads to; [`Context::watch`] and [`Context::link`] in a service.
-//! * [`Node::events`], [`Node::counters`], [`Node::manager`], and with the feature `metrics` an endpoint for Prometheus: what happens on a node.
+//! * [`Node::events`], [`Node::counters`], [`Node::manager`], with the feature `metrics` an endpoint for Prometheus, and with `dashboard` a web page: what happens on a node.
 //! * `testing` (feature `testing`): clusters in one process, with faults.
 //!
 //! # Tracing

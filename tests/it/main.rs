@@ -11,6 +11,7 @@ mod compatible;
 mod concurrency;
 mod config;
 mod credit;
+mod dashboard;
 mod deadlines;
 mod deadlock;
 mod dialling;

@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 /// The keys that have one value each. Besides them there are [`LABELS`], [`NODES`], [`ACCESS`], [`ROUTE`] and [`SERVICE`].
-pub(super) const KEYS: [Key; 52] = [
+pub(super) const KEYS: [Key; 53] = [
     key("node.name", Restart, Name(|s| &mut s.name)),
     key("node.cluster", Restart, Name(|s| &mut s.cluster)),
     key("node.listen", Restart, Address(|s| &mut s.listen)),
@@ -65,6 +65,7 @@ pub(super) const KEYS: [Key; 52] = [
     key("limits.instances", Restart, Count(|s| &mut s.limits.instances)),
     key("limits.events", Restart, Count(|s| &mut s.limits.events)),
     key("admin.metrics", Restart, Address(|s| &mut s.admin.metrics)),
+    key("admin.dashboard", Restart, Address(|s| &mut s.admin.dashboard)),
     key("admin.token_file", Restart, Path(|s| &mut s.admin.token_file)),
 ];
 

@@ -72,6 +72,8 @@ pub(crate) struct Discovery {
 pub(crate) struct Admin {
     /// Where the metrics are told.
     pub(crate) metrics: Option<String>,
+    /// Where the web page is shown.
+    pub(crate) dashboard: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -193,11 +195,13 @@ impl Settings {
     pub(super) fn missing_feature(&self) -> Option<Problem> {
         let (discovery, default) = (&self.discovery, Discovery::default());
         let (etcd, metrics) = (("etcd", cfg!(feature = "etcd")), ("metrics", cfg!(feature = "metrics")));
+        let dashboard = ("dashboard", cfg!(feature = "dashboard"));
         let used = [
             ("topology.etcd", !discovery.etcd.is_empty(), etcd),
             ("topology.etcd_prefix", discovery.etcd_prefix != default.etcd_prefix, etcd),
             ("config.etcd", !self.central.etcd.is_empty(), etcd),
             ("admin.metrics", self.admin.metrics.is_some(), metrics),
+            ("admin.dashboard", self.admin.dashboard.is_some(), dashboard),
             ("admin.token_file", self.admin.token_file.is_some(), metrics),
         ];
         let (key, _, (feature, _)) =

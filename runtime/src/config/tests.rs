@@ -76,6 +76,7 @@ fn values() -> Vec<(&'static str, &'static str, &'static str)> {
         ("limits.instances", "12", "12"),
         ("limits.events", "11", "11"),
         ("admin.metrics", "\"127.0.0.1:9100\"", "127.0.0.1:9100"),
+        ("admin.dashboard", "\"127.0.0.1:9101\"", "127.0.0.1:9101"),
         ("admin.token_file", "\"admin.token\"", "/etc/skyhold/admin.token"),
     ]
 }
@@ -87,6 +88,7 @@ fn is_left_out(key: &str) -> bool {
     !cfg!(feature = "tls") && certificates.contains(&key)
         || !cfg!(feature = "etcd") && registry.contains(&key)
         || key == "config.etcd"
+        || !cfg!(feature = "dashboard") && key == "admin.dashboard"
         || !cfg!(feature = "metrics") && key.starts_with("admin.")
 }
 

@@ -32,6 +32,7 @@ use crate::net::table::PeerTable;
 use crate::net::tls::Tls;
 use crate::node::central::{self, Central};
 use crate::node::configured::{Configured, Source};
+use crate::node::dashboard::Dashboard;
 use crate::node::discovering::Discovering;
 use crate::node::follow;
 use crate::node::in_force::InForce;
@@ -401,6 +402,7 @@ impl NodeBuilder {
         let services = self.kinds.prepare_all(&self.settings.services)?;
         let (listening, address) = self.bind().await?.unzip();
         let features = self.wire_features();
+        let dashboard = Dashboard::bind(&self.settings, self.admin_token.as_ref()).await?;
         let endpoint = Endpoint::bind(&self.settings, self.admin_token.as_ref(), self.extra).await?;
         let settings = self.settings;
         let events = settings.limits.events;
@@ -471,6 +473,7 @@ impl NodeBuilder {
         }
         central::start(&inner);
         endpoint.start(&inner);
+        dashboard.start(&inner);
         let node = Node::owner(inner);
         keep_time(&host);
         host.tasks.spawn(coordinator.run());

@@ -1,10 +1,17 @@
 //! The node: what users build, and where services, sockets and the cluster meet.
 
+#[cfg(feature = "metrics")]
+mod admin;
 pub(crate) mod builder;
 pub(crate) mod central;
 mod certificates;
 pub(crate) mod cluster;
 mod configured;
+#[cfg(feature = "dashboard")]
+pub(crate) mod dashboard;
+#[cfg(not(feature = "dashboard"))]
+#[path = "no_dashboard.rs"]
+pub(crate) mod dashboard;
 mod discovering;
 pub(crate) mod events;
 mod follow;

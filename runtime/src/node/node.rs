@@ -24,6 +24,7 @@ use crate::net::tls::{Tls, TlsError};
 use crate::node::builder::NodeBuilder;
 use crate::node::central::Central;
 use crate::node::configured::Configured;
+use crate::node::dashboard::Shown;
 use crate::node::events::Events;
 use crate::node::group::ServiceBuilder;
 use crate::node::in_force::InForce;
@@ -82,6 +83,8 @@ pub(crate) struct Inner {
     /// Its metrics, as far as they are kept.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there are none"))]
     pub(crate) meter: Meter,
+    #[cfg_attr(not(feature = "dashboard"), expect(dead_code, reason = "there is none"))]
+    pub(crate) shown: Shown,
     pub(crate) address: Option<SocketAddr>,
     /// The file from which the node was started, if it was.
     pub(crate) configured: Option<Configured>,
@@ -404,6 +407,7 @@ impl Inner {
             pools: Arc::default(),
             ends,
             meter: Meter::default(),
+            shown: Shown::default(),
             address,
             configured,
             managing: Mutex::default(),

@@ -216,10 +216,12 @@ fn a_central_configuration_that_cannot_be_kept_is_refused() {
 fn what_needs_a_feature_is_refused_without_it() {
     let file = |lines: &str| format!("node.name = \"a\"\n{lines}");
     let (etcd, metrics) = (("etcd", cfg!(feature = "etcd")), ("metrics", cfg!(feature = "metrics")));
+    let dashboard = ("dashboard", cfg!(feature = "dashboard"));
     for (key, value, (feature, is_there)) in [
         ("topology.etcd", "[\"e:2379\"]", etcd),
         ("topology.etcd_prefix", "\"/shop\"", etcd),
         ("admin.metrics", "\"127.0.0.1:0\"", metrics),
+        ("admin.dashboard", "\"127.0.0.1:0\"", dashboard),
         ("admin.token_file", "\"token\"", metrics),
         ("config.etcd", "[\"e:2379\"]", etcd),
     ] {

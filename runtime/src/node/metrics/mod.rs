@@ -14,7 +14,6 @@ mod traffic;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::config::Secret;
 use crate::node::builder::NodeBuilder;
 use crate::node::manager::ConnectionReport;
 use crate::node::node::Node;
@@ -55,13 +54,6 @@ impl NodeBuilder {
     /// Always by TCP, without TLS. At most 32 connections are open, of 10 s each.
     pub fn metrics(mut self, address: impl Into<String>) -> Self {
         self.settings.admin.metrics = Some(address.into());
-        self
-    }
-
-    /// What whoever asks the node's HTTP endpoints has to say, as `Authorization: Bearer TOKEN`: letters, digits and signs without spaces. With
-    /// the feature `metrics`. Default: none.
-    pub fn admin_token(mut self, token: Secret) -> Self {
-        self.admin_token = Some(token);
         self
     }
 
