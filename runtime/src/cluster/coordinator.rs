@@ -216,6 +216,7 @@ impl Coordinator {
                 Ok(()) = self.expected.changed() => {
                     let expected = *self.expected.borrow_and_update();
                     self.membership.handle_expected(expected);
+                    self.publish_members();
                 }
                 () = time::sleep_until_some(wakes_at) => self.membership.handle_timeout(time::now()),
                 () = time::sleep_until_some(loads_at) => self.tell_loads(),

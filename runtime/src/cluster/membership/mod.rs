@@ -135,6 +135,7 @@ impl Membership {
 
     /// The cluster is said to have so many nodes.
     pub(crate) fn handle_expected(&mut self, nodes: usize) {
+        self.version += u64::from(nodes != self.expected);
         self.expected = nodes;
         self.count();
     }
@@ -276,7 +277,8 @@ impl Membership {
         let mut members: Vec<_> = self.view.members().collect();
         let place = members.partition_point(|member| member.node < me.node);
         members.insert(place, me);
-        Members { version: self.version, members, has_quorum: self.has_quorum }
+        let (has_quorum, expected) = (self.has_quorum, self.expected);
+        Members { version: self.version, members, has_quorum, expected }
     }
 
     /// Exchanges all with somebody, and looks for somebody who is lost.

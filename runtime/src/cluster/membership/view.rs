@@ -20,6 +20,8 @@ pub struct Members {
     pub members: Vec<Member>,
     /// Whether more than half of the nodes that are expected answer this node. See [`Cluster::has_quorum`](crate::Cluster::has_quorum).
     pub has_quorum: bool,
+    /// How many nodes are expected, by [`NodeBuilder::expected_nodes`](crate::NodeBuilder::expected_nodes); 0 if nobody has said it.
+    pub expected: usize,
 }
 
 /// One member.

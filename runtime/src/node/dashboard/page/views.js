@@ -15,7 +15,7 @@ const [clock, day] = ["toLocaleTimeString", "toLocaleString"].map((form) => (mil
 const bar = (title, ...buttons) => h("div", { class: "bar" }, h("h2", {}, title), h("div", { class: "buttons" }, buttons));
 
 export function nodes() {
-  const { members, has_quorum } = known.members;
+  const { members, has_quorum, expected } = known.members;
   const rows = members.map((member) => {
     const at = known.nodes.get(member.node) ?? {};
     const { report } = at;
@@ -27,7 +27,7 @@ export function nodes() {
     return { data, cells: [member.node, [says, report?.is_shutting_down ? state("leaving", "warn") : null], member.address ?? "–", labels, ...process, ...runs] };
   });
   const columns = ["Node", "State", "Address", "Labels", ["Processor", NUMBER, "of its process; 100 % is one processor"], ["Memory", NUMBER, "of its process"]];
-  const quorum = has_quorum === false ? state("no quorum", "bad") : null;
+  const quorum = expected > 0 && !has_quorum ? state("no quorum", "bad") : null;
   const unclear = members.filter((member) => known.nodes.get(member.node)?.problem);
   return [
     bar(["Nodes ", quorum], button("Reload configuration …", "reload"), button("Start a service …", "start")),
