@@ -35,7 +35,7 @@ pub use monitoring::Monitoring;
 pub(crate) use nearest::nearest;
 pub use place::Place;
 pub use plan::{Change, Effect};
-pub(crate) use plan::{adopt, changes};
+pub(crate) use plan::{adopt, changes, services as service_changes};
 pub(crate) use read::{MAX_CLUSTER, PREFIX, Read, read};
 pub(crate) use routes::{Decision, To};
 pub use routes::{Route, RouteRequest, Router, Routes, RoutesError, Routing, Subset};

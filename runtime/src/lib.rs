@@ -142,6 +142,7 @@ pub use node::node::Node;
 pub use node::reload::{Reload, ReloadError};
 pub use node::reload_all::{ClusterReload, NodeReload};
 pub use node::selection::Selection;
+pub use node::staffing::FailedService;
 pub use node::supervisor::{Child, Supervisor, SupervisorHandle};
 pub use node::topic::{Feed, PublishError, Published, Subscribe, Subscription, Topic, TopicError, TopicItem};
 #[cfg(feature = "otel")]

@@ -56,9 +56,13 @@ async fn the_services_of_a_file_are_started_with_what_it_says() {
 
     folder.write("a.toml", &file(""));
     let plan = node.cluster().plan().await.unwrap();
+    let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
     assert_eq!(
-        plan.changes[0].to_string(),
-        "service from first of counter (2); counter of counter (1) to nothing (needs a restart)"
+        changes,
+        [
+            "service.first from first of counter (2) to nothing (live)",
+            "service.counter from counter of counter (1) to nothing (live)",
+        ]
     );
 }
 

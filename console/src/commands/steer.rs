@@ -86,7 +86,7 @@ pub(super) async fn reload(
     output: &Output,
 ) -> Result<(), Failure> {
     let answers = ask(node, place, |manager| async move {
-        let answer = if dry_run { manager.plan().await? } else { manager.reload().await? };
+        let answer = if dry_run { manager.plan().await? } else { manager.reload().timeout(LONG).await? };
         match answer {
             Ok(reload) => Ok(Some(reload)),
             // It has nothing to reload.
@@ -105,7 +105,12 @@ pub(super) async fn reload(
         }
         text
     })?;
-    outcome
+    outcome?;
+    let reloads = answers.iter().filter_map(|(_, reload)| reload.as_ref());
+    match reloads.map(|reload| reload.failed.len()).sum() {
+        0 => Ok(()),
+        count => Err(Failure::failed(format!("{count} services are not as their files say"))),
+    }
 }
 
 fn changes(node: &NodeId, reload: &Reload, dry_run: bool) -> String {
@@ -116,6 +121,9 @@ fn changes(node: &NodeId, reload: &Reload, dry_run: bool) -> String {
     let mut text = format!("{node}: {would}version {}\n", reload.version);
     for change in &reload.changes {
         text.push_str(&format!("  {change}\n"));
+    }
+    for failed in &reload.failed {
+        text.push_str(&format!("  {} is not as the file says: {}\n", failed.service, failed.problem));
     }
     text
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{ACCESS, KEYS, LABELS, NODES, ROUTE, SERVICE};
+use super::services::ServiceEntry;
 use super::settings::Settings;
 
 /// What a reload does with a key that has another value.
@@ -61,11 +62,26 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     }
     add(ACCESS, listed(&old.access.rules), listed(&new.access.rules), Effect::Live);
     add(ROUTE, listed(&old.routes.routes), listed(&new.routes.routes), Effect::Live);
-    if old.services != new.services {
-        let (key, effect) = (SERVICE.to_owned(), Effect::Restart); // not all of it is shown
-        changes.push(Change { key, old: listed(&old.services), new: listed(&new.services), effect });
-    }
+    changes.extend(services(old, new).map(|(name, was, is)| {
+        let shown = |entry: Option<&ServiceEntry>| entry.map(ToString::to_string);
+        // Not all of it is shown.
+        let is_alike = was.is_some() && shown(was) == shown(is);
+        let new = shown(is).map(|text| if is_alike { format!("{text}, configured otherwise") } else { text });
+        Change { key: format!("{SERVICE}.{name}"), old: shown(was), new, effect: Effect::Live }
+    }));
     changes
+}
+
+/// The services that differ: their names, and what they were and are. What goes comes first, then the others in their order.
+pub(crate) fn services<'s>(
+    old: &'s Settings,
+    new: &'s Settings,
+) -> impl Iterator<Item = (&'s str, Option<&'s ServiceEntry>, Option<&'s ServiceEntry>)> {
+    let find = |settings: &'s Settings, name: &str| settings.services.iter().find(|entry| entry.name == name);
+    let gone = old.services.iter().filter(move |entry| find(new, &entry.name).is_none());
+    let gone = gone.map(|entry| (&*entry.name, Some(entry), None));
+    let others = new.services.iter().map(move |entry| (&*entry.name, find(old, &entry.name), Some(entry)));
+    gone.chain(others.filter(|(_, old, new)| old != new))
 }
 
 /// What stands in a list, in words.
@@ -83,6 +99,8 @@ pub(crate) fn adopt(settings: &mut Settings, new: &Settings, changes: &[Change])
             Some(key) => key.field.copy(&mut new, settings),
             None if change.key == ROUTE => settings.routes.clone_from(&new.routes),
             None if change.key == ACCESS => settings.access.rules.clone_from(&new.access.rules),
+            // It is taken over when the service is as it says.
+            None if change.key.starts_with(SERVICE) => {}
             None => settings.nodes.clone_from(&new.nodes),
         }
     }

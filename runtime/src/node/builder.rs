@@ -482,7 +482,7 @@ impl NodeBuilder {
             host.tasks.spawn(listener::listen(listener, wiring));
         }
         for service in services {
-            service(node.without_owner()).await?; // a node that is dropped ends
+            service.start(node.without_owner()).await?; // a node that is dropped ends
         }
         Ok(node)
     }

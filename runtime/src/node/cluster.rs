@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::node::configured::Configured;
 use crate::node::node::{Inner, Node};
 use crate::node::reload::{Reload, ReloadError};
+use crate::node::staffing::Staffing;
 
 /// A node as a part of its cluster. Got from [`Node::cluster`]. The node does not end while there is one, as with [`Node`]
 /// itself.
@@ -71,13 +72,15 @@ impl Cluster {
     /// [`Change`](crate::Change) says what was done about it. No connection ends but those with nodes that are turned off by
     /// `name = false`.
     ///
-    /// Connections that are to be made or to end follow at once, but are not waited for.
+    /// Connections that are to be made or to end follow at once, but are not waited for. Services are: those that are new in the file are started, those that
+    /// are gone are drained, and those that are configured otherwise are restarted, one instance after the other, without a failed call. One that
+    /// refuses to start is named by [`Reload::failed`], and goes on as it was if it ran.
     ///
     /// # Errors
     /// [`ReloadError`] says why nothing has changed: the file cannot be used, or there is none.
     ///
     /// # Cancel safety
-    /// Once polled it is done all the same; only the waiting is cut short.
+    /// Once polled it is put in force all the same. Services are then as far as they have come; the next reload goes on.
     pub async fn reload(&self) -> Result<Reload, ReloadError> {
         reload(self.node.inner()).await
     }
@@ -111,7 +114,29 @@ impl MembersWatch {
 
 /// As [`Cluster::reload`].
 pub(crate) async fn reload(inner: &Arc<Inner>) -> Result<Reload, ReloadError> {
-    with_file(inner, Configured::reload).await
+    let reload = |configured: &Configured, inner: &Inner| configured.reload(inner).map(Some);
+    let reload = put_in_force(inner, reload).await?;
+    reload.ok_or_else(|| ReloadError::NoFile(inner.host.node.clone())) // a file that is read is there
+}
+
+/// Puts in force what was prepared under a number; `None` if that is not there any more.
+pub(super) async fn commit(inner: &Arc<Inner>, number: u64) -> Result<Option<Reload>, ReloadError> {
+    put_in_force(inner, move |configured, inner| configured.commit(inner, number).transpose()).await
+}
+
+/// Puts something in force, and then brings the services into line with it: one reload after the other.
+async fn put_in_force<F>(inner: &Arc<Inner>, run: F) -> Result<Option<Reload>, ReloadError>
+where
+    F: FnOnce(&Configured, &Inner) -> Result<Option<(Reload, Vec<Staffing>)>, ConfigError> + Send + 'static,
+{
+    let Some(configured) = &inner.configured else {
+        return Err(ReloadError::NoFile(inner.host.node.clone()));
+    };
+    let _one = configured.turn.lock().await;
+    let Some((mut reload, staffing)) = with_file(inner, run).await? else { return Ok(None) };
+    let node = Node::without_owner_of(Arc::clone(inner));
+    reload.failed = configured.staff(&node, staffing).await;
+    Ok(Some(reload))
 }
 
 /// Does something with a node's configuration file, on a thread that may be blocked.

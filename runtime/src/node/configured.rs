@@ -11,11 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{self, Change, ConfigError, Effect, PREFIX, Place, Problem, Read, Secret, Settings};
+use crate::config::{
+    self, Change, ConfigError, Effect, PREFIX, Place, Problem, Read, Secret, ServiceEntry, Settings,
+};
 use crate::id::NodeId;
 use crate::node::certificates::Certificates;
-use crate::node::node::Inner;
+use crate::node::node::{Inner, Node};
 use crate::node::reload::{Chain, Reload};
+use crate::node::staffing::{FailedService, Prepared, Staffed, Staffing};
 
 /// What tells one content from another.
 pub(crate) type Digest = [u8; 32];
@@ -62,12 +65,14 @@ pub(crate) struct Configured {
     /// Guards what is in force, so that of two reloads one comes after the other. Held while files are read: never on a thread that
     /// runs tasks, once the node runs.
     state: Mutex<State>,
+    /// Whoever reloads has it, until the services are as the file says.
+    pub(crate) turn: tokio::sync::Mutex<()>,
     /// Guards what was prepared and is not in force yet, under its number: the latest alone.
-    prepared: Mutex<Prepared>,
+    prepared: Mutex<Kept>,
 }
 
 #[derive(Default)]
-struct Prepared {
+struct Kept {
     last: u64,
     loaded: Option<Loaded>,
 }
@@ -88,6 +93,7 @@ struct Plan {
     loaded: Loaded,
     in_force: Settings,
     reload: Reload,
+    staffing: Vec<Staffing>,
 }
 
 impl Source {
@@ -121,7 +127,12 @@ impl Configured {
         let Loaded { read, contents, digest, .. } = loaded;
         let (file, in_force) = (read.settings.clone(), read.settings);
         let state = State { version: 1, file, in_force, contents, digest };
-        Self { source, state: Mutex::new(state), prepared: Mutex::default() }
+        Self {
+            source,
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            prepared: Mutex::default(),
+        }
     }
 
     /// The node starts with these settings, which code may have changed.
@@ -136,8 +147,8 @@ impl Configured {
         Ok(self.decide(&self.state(), loaded, inner)?.reload)
     }
 
-    /// Reads the file again and puts it in force. Blocks.
-    pub(crate) fn reload(&self, inner: &Inner) -> Result<Reload, ConfigError> {
+    /// Reads the file again and puts it in force; gives what is left to do about services, for [`Configured::staff`]. Blocks.
+    pub(crate) fn reload(&self, inner: &Inner) -> Result<(Reload, Vec<Staffing>), ConfigError> {
         self.put_in_force(inner, || self.source.load(Some(&inner.host.node)))
     }
 
@@ -152,9 +163,30 @@ impl Configured {
     }
 
     /// Puts in force what was prepared under a number; `None` if that is not there any more. Blocks.
-    pub(crate) fn commit(&self, inner: &Inner, number: u64) -> Option<Result<Reload, ConfigError>> {
+    pub(crate) fn commit(
+        &self,
+        inner: &Inner,
+        number: u64,
+    ) -> Option<Result<(Reload, Vec<Staffing>), ConfigError>> {
         let loaded = self.take_prepared(number)?;
         Some(self.put_in_force(inner, || Ok(loaded)))
+    }
+
+    /// Does about services what is left to do, one after the other. Gives what has failed: what runs then is what counts for the next reload.
+    pub(crate) async fn staff(&self, node: &Node, staffing: Vec<Staffing>) -> Vec<FailedService> {
+        let mut failures = Vec::new();
+        for each in staffing {
+            let name = each.name.clone();
+            let Staffed { entry, failed } = each.apply(node).await;
+            let mut state = self.state();
+            let State { file, in_force, .. } = &mut *state;
+            for settings in [file, in_force] {
+                settings.services.retain(|known| known.name != name);
+                settings.services.extend(entry.clone());
+            }
+            failures.extend(failed);
+        }
+        failures
     }
 
     /// Forgets what was prepared under a number.
@@ -167,9 +199,9 @@ impl Configured {
         &self,
         inner: &Inner,
         load: impl FnOnce() -> Result<Loaded, ConfigError>,
-    ) -> Result<Reload, ConfigError> {
+    ) -> Result<(Reload, Vec<Staffing>), ConfigError> {
         let mut state = self.state();
-        let Plan { loaded, in_force, reload } = self.decide(&state, load()?, inner)?;
+        let Plan { loaded, in_force, reload, staffing } = self.decide(&state, load()?, inner)?;
         let Loaded { read, secret, certificates, contents, digest, .. } = loaded;
         let has = |keys: &[&str]| touches(&reload.changes, keys);
 
@@ -192,7 +224,7 @@ impl Configured {
         config::adopt(&mut state.file, &read.settings, &reload.changes);
         state.version = reload.version;
         (state.in_force, state.contents, state.digest) = (in_force, contents, digest);
-        Ok(reload)
+        Ok((reload, staffing))
     }
 
     /// That the node has neither secret nor certificates, and opens sockets.
@@ -242,16 +274,33 @@ impl Configured {
         }
         let is_applied = changes.iter().any(|change| change.effect != Effect::Restart);
         let version = state.version + u64::from(is_applied);
-        Ok(Plan { loaded, in_force, reload: Reload { version, changes } })
+        let staffing = staffing(&state.file, &loaded.read.settings, inner)?;
+        let reload = Reload { version, changes, failed: Vec::new() };
+        Ok(Plan { loaded, in_force, reload, staffing })
     }
 
-    fn prepared(&self) -> MutexGuard<'_, Prepared> {
+    fn prepared(&self) -> MutexGuard<'_, Kept> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is to be done about services.
+///
+/// # Errors
+/// One of them cannot be started.
+fn staffing(old: &Settings, new: &Settings, inner: &Inner) -> Result<Vec<Staffing>, ConfigError> {
+    let staffing = config::service_changes(old, new).map(|(name, old, new)| {
+        let prepared = |entry: &ServiceEntry, ready| Prepared { entry: entry.clone(), ready };
+        let new =
+            new.map(|entry| Ok(prepared(entry, Some(inner.kinds.prepare_placed(entry)?)))).transpose()?;
+        let old = old.map(|entry| prepared(entry, inner.kinds.prepare(entry).ok()));
+        Ok(Staffing { name: name.to_owned(), old, new })
+    });
+    staffing.collect()
 }
 
 /// Whether one of the keys has changed.

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
@@ -33,8 +34,23 @@ trait Kind: Send + Sync {
     fn prepare(&self, entry: &ServiceEntry) -> Result<Ready, String>;
 }
 
-/// A service that only has to be started.
-pub(crate) type Ready = Box<dyn FnOnce(Node) -> BoxFuture<'static, Result<(), StartError>> + Send>;
+/// A service that only has to be started, or to be told what it is configured with from now on.
+pub(crate) struct Ready {
+    start: Box<dyn FnOnce(Node) -> BoxFuture<'static, Result<(), StartError>> + Send + Sync>,
+    exchange: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Ready {
+    /// Starts it.
+    pub(crate) async fn start(self, node: Node) -> Result<(), StartError> {
+        (self.start)(node).await
+    }
+
+    /// Configures the one of its name that runs, for the lives of its instances that begin from now on. Gives whether there is one of its kind.
+    pub(crate) fn exchange(&self) -> bool {
+        (self.exchange)()
+    }
+}
 
 /// Why a service cannot be started by its kind: the key to blame, and the problem.
 #[derive(Debug)]
@@ -52,7 +68,7 @@ impl Kinds {
         C: DeserializeOwned + Send + Sync + 'static,
         F: Fn(&C) -> S + Send + Sync + 'static,
     {
-        let kind = Typed { make: Arc::new(make), types: PhantomData };
+        let kind = Typed { make: Arc::new(make), running: Arc::default(), types: PhantomData };
         self.kinds().insert(name, Arc::new(kind));
     }
 
@@ -70,16 +86,21 @@ impl Kinds {
         kind.prepare(entry).map_err(problem)
     }
 
-    /// As [`Kinds::prepare`], for all services of a file.
+    /// As [`Kinds::prepare`], for a service of a file.
     ///
     /// # Errors
-    /// [`ConfigError`] names the first one that cannot be started, with its line.
+    /// [`ConfigError`] says why it cannot be started, with its line.
+    pub(crate) fn prepare_placed(&self, entry: &ServiceEntry) -> Result<Ready, ConfigError> {
+        let placed = |KindProblem { key, problem }| ConfigError::at(entry.place.as_ref(), key, problem);
+        self.prepare(entry).map_err(placed)
+    }
+
+    /// As [`Kinds::prepare_placed`], for all services of a file.
+    ///
+    /// # Errors
+    /// Of the first one that cannot be started.
     pub(crate) fn prepare_all(&self, entries: &[ServiceEntry]) -> Result<Vec<Ready>, ConfigError> {
-        let prepare = |entry: &ServiceEntry| {
-            self.prepare(entry)
-                .map_err(|KindProblem { key, problem }| ConfigError::at(entry.place.as_ref(), key, problem))
-        };
-        entries.iter().map(prepare).collect()
+        entries.iter().map(|entry| self.prepare_placed(entry)).collect()
     }
 
     fn kinds(&self) -> MutexGuard<'_, BTreeMap<String, Arc<dyn Kind>>> {
@@ -99,12 +120,39 @@ fn unknown<'a>(kind: &str, known: impl Iterator<Item = &'a str> + Clone) -> Kind
     KindProblem { key: "service.kind", problem }
 }
 
-struct Typed<C, F> {
+struct Typed<S, C, F> {
     make: Arc<F>,
-    types: PhantomData<fn() -> C>,
+    running: Arc<Running<C>>,
+    types: PhantomData<fn() -> S>,
 }
 
-impl<S, C, F> Kind for Typed<C, F>
+/// What the services of one kind that run are configured with, by their names.
+struct Running<C>(Mutex<BTreeMap<String, Weak<ArcSwap<C>>>>);
+
+impl<C> Default for Running<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C> Running<C> {
+    fn configs(&self) -> MutexGuard<'_, BTreeMap<String, Weak<ArcSwap<C>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what one is configured with as long as it runs. Those that do not run any more are forgotten.
+    fn add(&self, name: String, config: &Arc<ArcSwap<C>>) {
+        let mut configs = self.configs();
+        configs.retain(|_, config| config.strong_count() > 0);
+        configs.insert(name, Arc::downgrade(config));
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<ArcSwap<C>>> {
+        self.configs().get(name)?.upgrade()
+    }
+}
+
+impl<S, C, F> Kind for Typed<S, C, F>
 where
     S: Service,
     S::Message: WireMessage,
@@ -114,14 +162,27 @@ where
     fn prepare(&self, entry: &ServiceEntry) -> Result<Ready, String> {
         let config: C =
             toml::Value::Table(entry.config.clone()).try_into().map_err(|error| one_line(&error))?;
-        let (make, ServiceEntry { name, instances, is_unique, labels, .. }) =
-            (Arc::clone(&self.make), entry.clone());
-        Ok(Box::new(move |node| {
+        let config = Arc::new(config);
+        let (make, running) = (Arc::clone(&self.make), Arc::clone(&self.running));
+        let ServiceEntry { name, instances, is_unique, labels, .. } = entry.clone();
+        let (to_start, starts) = (Arc::clone(&config), Arc::clone(&running));
+        let start = move |node: Node| -> BoxFuture<'static, _> {
             Box::pin(async move {
-                let service = ServiceBuilder::new(node, name, move || make(&config)).instances(instances);
-                service.labels(labels).unique(is_unique).start().await.map(drop)
+                let config = Arc::new(ArcSwap::new(to_start));
+                let held = Arc::clone(&config);
+                let service = ServiceBuilder::new(node, name.clone(), move || make(&held.load()));
+                let service = service.instances(instances).labels(labels).unique(is_unique);
+                service.start().await?;
+                starts.add(name, &config);
+                Ok(())
             })
-        }))
+        };
+        let name = entry.name.clone();
+        let exchange = move || {
+            let running = running.get(&name);
+            running.map(|running| running.store(Arc::clone(&config))).is_some()
+        };
+        Ok(Ready { start: Box::new(start), exchange: Box::new(exchange) })
     }
 }
 

@@ -39,6 +39,7 @@ mod seeker;
 pub(crate) mod selection;
 pub(crate) mod shutdown;
 mod signals;
+pub(crate) mod staffing;
 mod steering;
 pub(crate) mod supervisor;
 pub(crate) mod topic;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Change, ConfigError, Effect};
 use crate::id::NodeId;
+use crate::node::staffing::FailedService;
 
 /// What a reload has done, or would do: each key that has changed, and whether the change is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct Reload {
     pub version: u64,
     /// The keys that have another value than the one in force. One that needs a restart is named by every reload until then.
     pub changes: Vec<Change>,
+    /// The services that are not as the file says, since they refused to start. What was before goes on, if it could; the next reload tries again.
+    /// Empty in a plan.
+    pub failed: Vec<FailedService>,
 }
 
 impl Reload {
@@ -43,16 +47,19 @@ pub enum ReloadError {
 /// Says in the log what came of a reload that nobody waits for.
 pub(crate) fn log(node: &NodeId, cause: &str, reload: &Result<Reload, ReloadError>) {
     match reload {
-        Ok(Reload { version, changes }) if changes.is_empty() => {
+        Ok(Reload { version, changes, .. }) if changes.is_empty() => {
             tracing::info!(%node, cause, version, "the configuration has not changed");
         }
-        Ok(Reload { version, changes }) => {
+        Ok(Reload { version, changes, failed }) => {
             tracing::info!(%node, cause, version, changes = changes.len(), "the configuration was reloaded");
             for change in changes {
                 match change.effect {
                     Effect::Restart => tracing::warn!(%node, "{change}"),
                     Effect::Live | Effect::NewConnections => tracing::info!(%node, "{change}"),
                 }
+            }
+            for FailedService { service, problem } in failed {
+                tracing::error!(%node, service, problem, "a service is not as the file says");
             }
         }
         Err(error) => tracing::error!(%node, cause, "the old configuration stays in force: {}", Chain(error)),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -12,6 +13,9 @@ use crate::id::NodeId;
 use crate::node::cluster::Cluster;
 use crate::node::manager::{ManageError, ManagerHandle, Prepared};
 use crate::node::reload::Reload;
+
+/// How long a node may take to bring its services into line with its file: they are restarted one instance after the other.
+const COMMIT_WITHIN: Duration = Duration::from_secs(600);
 
 /// What came of a reload of the whole cluster. Got from [`Cluster::reload_all`].
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +42,7 @@ pub enum NodeReload {
 }
 
 impl ClusterReload {
-    /// Whether the new configurations are in force, on every node that has one.
+    /// Whether the new configurations are in force, on every node that has one. Services that refused to start are in [`Reload::failed`].
     pub fn is_done(&self) -> bool {
         self.nodes.values().all(|node| matches!(node, NodeReload::Done(_) | NodeReload::NoFile))
     }
@@ -97,7 +101,7 @@ impl Cluster {
 }
 
 async fn commit(manager: &ManagerHandle, prepared: Prepared) -> NodeReload {
-    match manager.commit_reload(prepared.number).await {
+    match manager.commit_reload(prepared.number).timeout(COMMIT_WITHIN).await {
         Ok(Ok(reload)) => NodeReload::Done(reload),
         Ok(Err(error)) => NodeReload::Refused(error),
         Err(error) => unreachable(&error),
@@ -112,7 +116,10 @@ impl fmt::Display for NodeReload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done(reload) => {
-                write!(f, "version {} with {} changes", reload.version, reload.changes.len())
+                write!(f, "version {} with {} changes", reload.version, reload.changes.len())?;
+                reload.failed.iter().try_for_each(|failed| {
+                    write!(f, "; {} is not as the file says: {}", failed.service, failed.problem)
+                })
             }
             Self::Discarded(_) => f.write_str("could have, and keeps the old one"),
             Self::NoFile => f.write_str("has no file"),

@@ -4,6 +4,7 @@ mod discovery;
 mod follow;
 mod load;
 mod reload;
+mod services;
 mod start;
 mod topology;
 

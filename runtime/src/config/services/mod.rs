@@ -25,6 +25,14 @@ pub(crate) struct ServiceEntry {
     pub(crate) place: Option<Place>,
 }
 
+impl ServiceEntry {
+    /// Whether they differ in nothing but how many instances there are, and what they are configured with.
+    pub(crate) fn is_same_service(&self, other: &Self) -> bool {
+        let Self { name, kind, is_unique, labels, instances: _, config: _, place: _ } = self;
+        (name, kind, is_unique, labels) == (&other.name, &other.kind, &other.is_unique, &other.labels)
+    }
+}
+
 /// Where it stands does not count.
 impl PartialEq for ServiceEntry {
     fn eq(&self, other: &Self) -> bool {

@@ -204,7 +204,7 @@ impl Manager {
         let service = node.inner().kinds.prepare(&entry);
         let service = service
             .map_err(|KindProblem { key, problem }| ManageError::Start(format!("`{key}` {problem}")))?;
-        Ok(service(node).await?)
+        Ok(service.start(node).await?)
     }
 
     /// As [`Node::restart_service`]. Gives whether there is such a service.
@@ -261,9 +261,7 @@ impl Manager {
 
     /// Puts in force what was prepared under this number.
     pub async fn commit_reload(&self, context: &Context, number: u64) -> Result<Reload, ManageError> {
-        let commit =
-            move |configured: &Configured, inner: &Inner| configured.commit(inner, number).transpose();
-        let committed = cluster::with_file(context.node().inner(), commit).await?;
+        let committed = cluster::commit(context.node().inner(), number).await?;
         committed.ok_or(ManageError::NotPrepared { number })
     }
 

@@ -132,8 +132,12 @@ export const actions = {
     const same = plans.filter((plan) => !plan.reload.changes.length).map((plan) => plan.node);
     const text = [...shown, same.length ? `Nothing has changed on ${same.join(", ")}.` : null, ...others];
     const discard = () => plans.forEach(({ node, number }) => call(node, "discard_reload", [number]).catch(() => {}));
+    const commit = async (node) => {
+      const { failed } = await call(node, "commit_reload", [numbers.get(node)], LONG);
+      if (failed.length) throw new Error(failed.map(({ service, problem }) => `${service} is not as the file says: ${problem}`).join("; "));
+    };
     const numbers = new Map(changing.map(({ node, number }) => [node, number]));
-    const run = () => (numbers.size ? onAll([...numbers.keys()], (node) => call(node, "commit_reload", [numbers.get(node)], LONG), "Reloaded") : discard());
+    const run = () => (numbers.size ? onAll([...numbers.keys()], commit, "Reloaded") : discard());
     confirm({ title: "Reload configuration files", text, ok: numbers.size ? "Put in force" : "Close", run, gone: discard });
   },
 
