@@ -333,6 +333,9 @@ impl Coordinator {
         let peer = link.peer();
         if self.links.get(&peer.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
             self.links.remove(&peer.node);
+            if self.links.is_empty() {
+                self.directory.measure(|_| 0); // nobody goes on measuring
+            }
             self.membership.handle_disconnected(&peer.node);
         }
         self.withdrawals.peer_down(link);

@@ -62,7 +62,7 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     }
     add(ACCESS, listed(&old.access.rules), listed(&new.access.rules), Effect::Live);
     add(ROUTE, listed(&old.routes.routes), listed(&new.routes.routes), Effect::Live);
-    changes.extend(services(old, new).map(|(name, was, is)| {
+    changes.extend(services(&old.services, &new.services).map(|(name, was, is)| {
         let shown = |entry: Option<&ServiceEntry>| entry.map(ToString::to_string);
         // Not all of it is shown.
         let is_alike = was.is_some() && shown(was) == shown(is);
@@ -74,13 +74,13 @@ pub(crate) fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
 
 /// The services that differ: their names, and what they were and are. What goes comes first, then the others in their order.
 pub(crate) fn services<'s>(
-    old: &'s Settings,
-    new: &'s Settings,
+    old: &'s [ServiceEntry],
+    new: &'s [ServiceEntry],
 ) -> impl Iterator<Item = (&'s str, Option<&'s ServiceEntry>, Option<&'s ServiceEntry>)> {
-    let find = |settings: &'s Settings, name: &str| settings.services.iter().find(|entry| entry.name == name);
-    let gone = old.services.iter().filter(move |entry| find(new, &entry.name).is_none());
+    let find = |services: &'s [ServiceEntry], name: &str| services.iter().find(|entry| entry.name == name);
+    let gone = old.iter().filter(move |entry| find(new, &entry.name).is_none());
     let gone = gone.map(|entry| (&*entry.name, Some(entry), None));
-    let others = new.services.iter().map(move |entry| (&*entry.name, find(old, &entry.name), Some(entry)));
+    let others = new.iter().map(move |entry| (&*entry.name, find(old, &entry.name), Some(entry)));
     gone.chain(others.filter(|(_, old, new)| old != new))
 }
 

@@ -40,6 +40,7 @@ use crate::node::kinds::Kinds;
 use crate::node::metrics::{Endpoint, Extra};
 use crate::node::node::{Inner, Node};
 use crate::node::registrar;
+use crate::node::reload;
 use crate::node::router::NodeInbox;
 use crate::node::topic::table::Topics;
 use crate::node::unique;
@@ -468,6 +469,9 @@ impl NodeBuilder {
             address,
             configured,
         );
+        // Who reloads meanwhile waits until the services of the file are started.
+        let starting = inner.configured.as_ref().map(|configured| Arc::clone(&configured.turn));
+        let starting = starting.and_then(|turn| turn.try_lock_owned().ok()); // nobody else has seen it yet
         if self.follows_file {
             host.tasks.spawn(follow::follow(Arc::clone(&inner)));
         }
@@ -483,6 +487,11 @@ impl NodeBuilder {
         }
         for service in services {
             service.start(node.without_owner()).await?; // a node that is dropped ends
+        }
+        drop(starting);
+        if let Some(configured) = &node.inner().configured {
+            // What a start hook has reloaded.
+            reload::log_failed(node.id(), &configured.staff(&node).await);
         }
         Ok(node)
     }

@@ -9,7 +9,6 @@ use crate::config::ConfigError;
 use crate::node::configured::Configured;
 use crate::node::node::{Inner, Node};
 use crate::node::reload::{Reload, ReloadError};
-use crate::node::staffing::Staffing;
 
 /// A node as a part of its cluster. Got from [`Node::cluster`]. The node does not end while there is one, as with [`Node`]
 /// itself.
@@ -124,18 +123,15 @@ pub(super) async fn commit(inner: &Arc<Inner>, number: u64) -> Result<Option<Rel
     put_in_force(inner, move |configured, inner| configured.commit(inner, number).transpose()).await
 }
 
-/// Puts something in force, and then brings the services into line with it: one reload after the other.
+/// Puts something in force, and then brings the services into line with it.
 async fn put_in_force<F>(inner: &Arc<Inner>, run: F) -> Result<Option<Reload>, ReloadError>
 where
-    F: FnOnce(&Configured, &Inner) -> Result<Option<(Reload, Vec<Staffing>)>, ConfigError> + Send + 'static,
+    F: FnOnce(&Configured, &Inner) -> Result<Option<Reload>, ConfigError> + Send + 'static,
 {
-    let Some(configured) = &inner.configured else {
-        return Err(ReloadError::NoFile(inner.host.node.clone()));
-    };
-    let _one = configured.turn.lock().await;
-    let Some((mut reload, staffing)) = with_file(inner, run).await? else { return Ok(None) };
-    let node = Node::without_owner_of(Arc::clone(inner));
-    reload.failed = configured.staff(&node, staffing).await;
+    let Some(mut reload) = with_file(inner, run).await? else { return Ok(None) };
+    if let Some(configured) = &inner.configured {
+        reload.failed = configured.staff(&Node::without_owner_of(Arc::clone(inner))).await;
+    }
     Ok(Some(reload))
 }
 

@@ -16,9 +16,12 @@ use crate::config::{
 };
 use crate::id::NodeId;
 use crate::node::certificates::Certificates;
+use crate::node::kinds::KindProblem;
 use crate::node::node::{Inner, Node};
 use crate::node::reload::{Chain, Reload};
 use crate::node::staffing::{FailedService, Prepared, Staffed, Staffing};
+use crate::service::context::current_instance;
+use crate::service::host::OWN;
 
 /// What tells one content from another.
 pub(crate) type Digest = [u8; 32];
@@ -65,8 +68,8 @@ pub(crate) struct Configured {
     /// Guards what is in force, so that of two reloads one comes after the other. Held while files are read: never on a thread that
     /// runs tasks, once the node runs.
     state: Mutex<State>,
-    /// Whoever reloads has it, until the services are as the file says.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Whoever starts and changes the services of the file has it.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
     /// Guards what was prepared and is not in force yet, under its number: the latest alone.
     prepared: Mutex<Kept>,
 }
@@ -84,6 +87,8 @@ struct State {
     file: Settings,
     /// The same with what code has set over it.
     in_force: Settings,
+    /// The services that are to run. Those of `file` are the ones that do.
+    wanted: Vec<ServiceEntry>,
     contents: Contents,
     digest: Digest,
 }
@@ -93,7 +98,6 @@ struct Plan {
     loaded: Loaded,
     in_force: Settings,
     reload: Reload,
-    staffing: Vec<Staffing>,
 }
 
 impl Source {
@@ -125,14 +129,10 @@ impl Source {
 impl Configured {
     pub(crate) fn new(source: Source, loaded: Loaded) -> Self {
         let Loaded { read, contents, digest, .. } = loaded;
+        let wanted = read.settings.services.clone();
         let (file, in_force) = (read.settings.clone(), read.settings);
-        let state = State { version: 1, file, in_force, contents, digest };
-        Self {
-            source,
-            state: Mutex::new(state),
-            turn: tokio::sync::Mutex::default(),
-            prepared: Mutex::default(),
-        }
+        let state = State { version: 1, file, in_force, wanted, contents, digest };
+        Self { source, state: Mutex::new(state), turn: Arc::default(), prepared: Mutex::default() }
     }
 
     /// The node starts with these settings, which code may have changed.
@@ -147,8 +147,8 @@ impl Configured {
         Ok(self.decide(&self.state(), loaded, inner)?.reload)
     }
 
-    /// Reads the file again and puts it in force; gives what is left to do about services, for [`Configured::staff`]. Blocks.
-    pub(crate) fn reload(&self, inner: &Inner) -> Result<(Reload, Vec<Staffing>), ConfigError> {
+    /// Reads the file again and puts it in force, but for services: see [`Configured::staff`]. Blocks.
+    pub(crate) fn reload(&self, inner: &Inner) -> Result<Reload, ConfigError> {
         self.put_in_force(inner, || self.source.load(Some(&inner.host.node)))
     }
 
@@ -163,30 +163,60 @@ impl Configured {
     }
 
     /// Puts in force what was prepared under a number; `None` if that is not there any more. Blocks.
-    pub(crate) fn commit(
-        &self,
-        inner: &Inner,
-        number: u64,
-    ) -> Option<Result<(Reload, Vec<Staffing>), ConfigError>> {
+    pub(crate) fn commit(&self, inner: &Inner, number: u64) -> Option<Result<Reload, ConfigError>> {
         let loaded = self.take_prepared(number)?;
         Some(self.put_in_force(inner, || Ok(loaded)))
     }
 
-    /// Does about services what is left to do, one after the other. Gives what has failed: what runs then is what counts for the next reload.
-    pub(crate) async fn staff(&self, node: &Node, staffing: Vec<Staffing>) -> Vec<FailedService> {
-        let mut failures = Vec::new();
-        for each in staffing {
-            let name = each.name.clone();
-            let Staffed { entry, failed } = each.apply(node).await;
-            let mut state = self.state();
-            let State { file, in_force, .. } = &mut *state;
-            for settings in [file, in_force] {
-                settings.services.retain(|known| known.name != name);
-                settings.services.extend(entry.clone());
+    /// Brings the services into line with what was put in force, one after the other, and gives what has failed. What runs then is what counts for
+    /// the next reload. A service that reloads while somebody else is at it leaves it to that one, who may be waiting for the service.
+    pub(crate) async fn staff(&self, node: &Node) -> Vec<FailedService> {
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) if current_instance().is_some_and(|core| core.address().instance != OWN) => {
+                return Vec::new(); // who has the turn does this too
             }
+            Err(_) => self.turn.lock().await,
+        };
+        let (mut failures, mut tried) = (Vec::new(), Vec::new());
+        while let Some(next) = self.next_staffing(node.inner(), &mut tried) {
+            let name = next.name.clone();
+            self.staffed(&name, next.half_way());
+            let Staffed { entry, failed } = next.apply(node).await;
+            self.staffed(&name, entry);
             failures.extend(failed);
         }
         failures
+    }
+
+    /// What is to be done next about a service, if that was not tried yet.
+    fn next_staffing(
+        &self,
+        inner: &Inner,
+        tried: &mut Vec<(String, Option<ServiceEntry>)>,
+    ) -> Option<Staffing> {
+        let state = self.state();
+        let mut changes = config::service_changes(&state.file.services, &state.wanted);
+        let is_new = |name: &str, new: Option<&ServiceEntry>| {
+            tried.iter().all(|(known, entry)| (&**known, entry.as_ref()) != (name, new))
+        };
+        let (name, old, new) = changes.find(|(name, _, new)| is_new(name, *new))?;
+        tried.push((name.to_owned(), new.cloned()));
+        let prepared = |entry: &ServiceEntry| {
+            let ready = inner.kinds.prepare(entry).map_err(|KindProblem { problem, .. }| problem);
+            Prepared { entry: entry.clone(), ready }
+        };
+        Some(Staffing { name: name.to_owned(), old: old.map(prepared), new: new.map(prepared) })
+    }
+
+    /// Notes what runs under a name.
+    fn staffed(&self, name: &str, entry: Option<ServiceEntry>) {
+        let mut state = self.state();
+        let State { file, in_force, .. } = &mut *state;
+        for settings in [file, in_force] {
+            settings.services.retain(|known| known.name != name);
+            settings.services.extend(entry.clone());
+        }
     }
 
     /// Forgets what was prepared under a number.
@@ -199,9 +229,9 @@ impl Configured {
         &self,
         inner: &Inner,
         load: impl FnOnce() -> Result<Loaded, ConfigError>,
-    ) -> Result<(Reload, Vec<Staffing>), ConfigError> {
+    ) -> Result<Reload, ConfigError> {
         let mut state = self.state();
-        let Plan { loaded, in_force, reload, staffing } = self.decide(&state, load()?, inner)?;
+        let Plan { loaded, in_force, reload } = self.decide(&state, load()?, inner)?;
         let Loaded { read, secret, certificates, contents, digest, .. } = loaded;
         let has = |keys: &[&str]| touches(&reload.changes, keys);
 
@@ -224,7 +254,8 @@ impl Configured {
         config::adopt(&mut state.file, &read.settings, &reload.changes);
         state.version = reload.version;
         (state.in_force, state.contents, state.digest) = (in_force, contents, digest);
-        Ok((reload, staffing))
+        state.wanted = read.settings.services;
+        Ok(reload)
     }
 
     /// That the node has neither secret nor certificates, and opens sockets.
@@ -274,9 +305,12 @@ impl Configured {
         }
         let is_applied = changes.iter().any(|change| change.effect != Effect::Restart);
         let version = state.version + u64::from(is_applied);
-        let staffing = staffing(&state.file, &loaded.read.settings, inner)?;
+        let wanted = &loaded.read.settings.services;
+        for (_, _, new) in config::service_changes(&state.file.services, wanted) {
+            new.map(|entry| inner.kinds.prepare_placed(entry)).transpose()?;
+        }
         let reload = Reload { version, changes, failed: Vec::new() };
-        Ok(Plan { loaded, in_force, reload, staffing })
+        Ok(Plan { loaded, in_force, reload })
     }
 
     fn prepared(&self) -> MutexGuard<'_, Kept> {
@@ -286,21 +320,6 @@ impl Configured {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is to be done about services.
-///
-/// # Errors
-/// One of them cannot be started.
-fn staffing(old: &Settings, new: &Settings, inner: &Inner) -> Result<Vec<Staffing>, ConfigError> {
-    let staffing = config::service_changes(old, new).map(|(name, old, new)| {
-        let prepared = |entry: &ServiceEntry, ready| Prepared { entry: entry.clone(), ready };
-        let new =
-            new.map(|entry| Ok(prepared(entry, Some(inner.kinds.prepare_placed(entry)?)))).transpose()?;
-        let old = old.map(|entry| prepared(entry, inner.kinds.prepare(entry).ok()));
-        Ok(Staffing { name: name.to_owned(), old, new })
-    });
-    staffing.collect()
 }
 
 /// Whether one of the keys has changed.

@@ -58,11 +58,16 @@ pub(crate) fn log(node: &NodeId, cause: &str, reload: &Result<Reload, ReloadErro
                     Effect::Live | Effect::NewConnections => tracing::info!(%node, "{change}"),
                 }
             }
-            for FailedService { service, problem } in failed {
-                tracing::error!(%node, service, problem, "a service is not as the file says");
-            }
+            log_failed(node, failed);
         }
         Err(error) => tracing::error!(%node, cause, "the old configuration stays in force: {}", Chain(error)),
+    }
+}
+
+/// Says in the log which services are not as the file says.
+pub(crate) fn log_failed(node: &NodeId, failed: &[FailedService]) {
+    for FailedService { service, problem } in failed {
+        tracing::error!(%node, service, problem, "a service is not as the file says");
     }
 }
 

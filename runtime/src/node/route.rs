@@ -147,8 +147,8 @@ impl<M: WireMessage> NameRoute<M> {
             Some((target, offered.with_methods(methods.clone())))
         });
         let (targets, candidates): (_, Vec<Offered>) = instances.unzip();
-        let is_mixed =
-            method_ids::<M>().iter().any(|id| candidates.iter().any(|known| !known.understands(*id)));
+        let methods = method_ids::<M>();
+        let is_mixed = candidates.iter().any(|known| !known.understands_all(&methods));
         let resolved = Arc::new(Resolved { version, targets, candidates, is_mixed });
         self.resolved.store(Some(Arc::clone(&resolved)));
         resolved

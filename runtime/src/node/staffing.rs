@@ -3,6 +3,9 @@
 //!
 //! Invariant: everything that can be looked at before was: what fails here is a service that refuses to start, or was steered by others meanwhile.
 
+use std::ops::Not as _;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::ServiceEntry;
@@ -11,6 +14,7 @@ use crate::node::kinds::Ready;
 use crate::node::node::Node;
 use crate::node::reload::Chain;
 use crate::supervision::Pace;
+use crate::time;
 
 /// A service that is not as the file says. Got from [`Reload::failed`](crate::Reload::failed).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +36,8 @@ pub(crate) struct Staffing {
 /// A service of the file.
 pub(crate) struct Prepared {
     pub(crate) entry: ServiceEntry,
-    /// `None`: it cannot be prepared any more.
-    pub(crate) ready: Option<Ready>,
+    /// Or why it cannot be prepared any more.
+    pub(crate) ready: Result<Ready, String>,
 }
 
 /// What has become of a service.
@@ -43,60 +47,85 @@ pub(crate) struct Staffed {
     pub(crate) failed: Option<FailedService>,
 }
 
+/// How long one service may take. After it the node goes on with the next.
+const WITHIN: Duration = Duration::from_secs(600);
+
 impl Staffing {
-    /// Does it. Dropped half-way, the next reload goes on.
+    /// Does it, within [`WITHIN`]. Dropped half-way nobody knows how far it came.
     pub(crate) async fn apply(self, node: &Node) -> Staffed {
-        let Self { name, old, new } = self;
-        let Some(Prepared { entry, ready: Some(ready) }) = new else {
-            node.drain_service(&name).await;
-            return Staffed { entry: None, failed: None };
-        };
-        let is_same = |old: &Prepared| old.entry.is_same_service(&entry) && runs(node, &name);
-        let (before, outcome) = match old {
-            Some(old) if is_same(&old) => {
-                let outcome = change(node, &old, &entry, ready).await;
-                (Some(old.entry), outcome)
-            }
-            other => {
-                if other.is_some() {
-                    node.drain_service(&name).await;
-                }
-                (None, ready.start(node.without_owner()).await)
-            }
-        };
-        match outcome {
-            Ok(()) => Staffed { entry: Some(entry), failed: None },
-            Err(error) => {
-                let failed = FailedService { service: name, problem: Chain(&error).to_string() };
-                Staffed { entry: before, failed: Some(failed) }
+        let name = self.name.clone();
+        let half_way = self.half_way();
+        let failed = |problem| Some(FailedService { service: name.clone(), problem });
+        match time::timeout(WITHIN, self.apply_whole(node)).await {
+            Some(Ok(entry)) => Staffed { entry, failed: None },
+            Some(Err((entry, problem))) => Staffed { entry, failed: failed(problem) },
+            None => {
+                let problem = format!("it was not done within {WITHIN:?}");
+                Staffed { entry: half_way, failed: failed(problem) }
             }
         }
+    }
+
+    /// What is known of the service while it is being changed.
+    pub(crate) fn half_way(&self) -> Option<ServiceEntry> {
+        let known = self.old.as_ref().or(self.new.as_ref());
+        known.map(|known| ServiceEntry { is_unsure: true, ..known.entry.clone() })
+    }
+
+    /// Gives what runs then; after a failure what may run, and why.
+    async fn apply_whole(self, node: &Node) -> Result<Option<ServiceEntry>, (Option<ServiceEntry>, String)> {
+        let half_way = self.half_way();
+        let Self { name, old, new } = self;
+        let Some(Prepared { entry, ready }) = new else {
+            node.drain_service(&name).await;
+            return Ok(None);
+        };
+        let ready = ready.map_err(|problem| (half_way.clone(), problem))?;
+        let Some(old) = old else {
+            let started = ready.start(node.without_owner()).await;
+            return started.map(|()| Some(entry)).map_err(|error| (None, shown(&error)));
+        };
+        let runs = node.inner().groups().contains_key(&*name);
+        if old.entry.is_same_service(&entry)
+            && runs
+            && (is_reconfigured(&old, &entry).not() || ready.exchange())
+        {
+            let changed = change(node, &old, &entry).await;
+            return changed.map(|()| Some(entry)).map_err(|error| (half_way, shown(&error)));
+        }
+        node.drain_service(&name).await;
+        let Err(error) = ready.start(node.without_owner()).await else { return Ok(Some(entry)) };
+        // What was before is better than nothing.
+        let again = match old.ready {
+            Ok(ready) if runs => ready.start(node.without_owner()).await.is_ok(),
+            _ => false,
+        };
+        Err((half_way.filter(|_| again), shown(&error)))
     }
 }
 
-/// Changes a service that runs: first what it is configured with, then how many instances there are.
-async fn change(node: &Node, old: &Prepared, new: &ServiceEntry, ready: Ready) -> Result<(), StartError> {
+/// Changes a service that runs: first the lives of its instances, which have another configuration by now, then how many there are.
+async fn change(node: &Node, old: &Prepared, new: &ServiceEntry) -> Result<(), StartError> {
     let name = &new.name;
-    if old.entry.config != new.config {
-        if !ready.exchange() {
-            // Somebody else has started it meanwhile.
-            node.drain_service(name).await;
-            return ready.start(node.without_owner()).await;
+    if is_reconfigured(old, new)
+        && let Err(error) = node.restart_service(name, Pace::Rolling).await
+    {
+        // What was before goes on.
+        if old.ready.as_ref().is_ok_and(Ready::exchange) {
+            let _ = node.restart_service(name, Pace::Rolling).await; // its supervisor goes on if this fails
         }
-        if let Err(error) = node.restart_service(name, Pace::Rolling).await {
-            // What was before goes on.
-            if old.ready.as_ref().is_some_and(Ready::exchange) {
-                let _ = node.restart_service(name, Pace::Rolling).await; // its supervisor goes on if this fails
-            }
-            return Err(error);
-        }
+        return Err(error);
     }
-    if old.entry.instances != new.instances {
+    if old.entry.is_unsure || old.entry.instances != new.instances {
         node.scale_service(name, new.instances).await?;
     }
     Ok(())
 }
 
-fn runs(node: &Node, name: &str) -> bool {
-    node.inner().groups().contains_key(name)
+fn is_reconfigured(old: &Prepared, new: &ServiceEntry) -> bool {
+    old.entry.is_unsure || old.entry.config != new.config
+}
+
+fn shown(error: &StartError) -> String {
+    Chain(error).to_string()
 }

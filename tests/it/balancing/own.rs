@@ -1,5 +1,7 @@
 //! A user's own balancer.
 
+use std::future::IntoFuture;
+
 use skyhold::Candidate;
 
 use super::*;
@@ -118,4 +120,43 @@ async fn a_send_is_under_way_only_until_it_is_handed_over() {
         }
         assert_eq!(fixed.in_flight(), [0; 3]);
     }
+}
+
+/// Goes by what nodes say that their instances have to do.
+struct Idlest;
+
+impl Balancer for Idlest {
+    fn pick(&self, candidates: Candidates<'_>) -> usize {
+        let all = candidates.iter().enumerate();
+        all.min_by_key(|(_, candidate)| candidate.reported_load()).map_or(0, |(index, _)| index)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_may_go_by_what_instances_have_to_do_for_others() {
+    let mut scene = Scene::new(3, &[1, 2]).await;
+    let idlest = scene.routed.balance(Idlest);
+    // Another node keeps the first one busy. What is asked meanwhile it answers at once.
+    let busy = WorkerHandle::lookup_on(&scene.cluster[2], "n1", "worker").await.unwrap();
+    scene.takes(1, Duration::from_secs(20));
+    let mut others: JoinSet<_> = (0..40).map(|_| busy.work().into_future()).collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    scene.takes(1, Duration::ZERO);
+    assert_eq!(scene.ran()[1], 40, "they run");
+    assert_eq!(spread(&idlest, 10).await.into_iter().collect::<Vec<_>>(), [("n2".into(), 10)]);
+    // Who comes later is told too.
+    scene.cluster.add().await;
+    let late = WorkerHandle::lookup(&scene.cluster[3], "worker").await.unwrap().balance(Idlest);
+    let mut watch = late.watch_instances().unwrap();
+    while watch.next().await.unwrap().instances.len() != 2 {}
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(spread(&late, 10).await.into_iter().collect::<Vec<_>>(), [("n2".into(), 10)]);
+
+    while others.join_next().await.is_some() {}
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        spread(&idlest, 10).await.into_iter().collect::<Vec<_>>(),
+        [("n1".into(), 10)],
+        "the first of equals"
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Deserialize;
 use skyhold::prelude::*;
@@ -15,7 +16,7 @@ struct Config {
     start: u64,
 }
 
-/// Counts from where it is told to. 13 is no beginning.
+/// Counts from where it is told to. 13 is no beginning, and 99 takes 30 s.
 struct Counter {
     total: u64,
 }
@@ -23,7 +24,10 @@ struct Counter {
 #[service]
 impl Counter {
     #[on_start]
-    fn begin(&mut self) -> Result<(), String> {
+    async fn begin(&mut self) -> Result<(), String> {
+        if self.total == 99 {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
         if self.total == 13 { Err("13 is no beginning".to_owned()) } else { Ok(()) }
     }
 
@@ -45,7 +49,8 @@ impl Scene {
         let builder = folder.builder("a.toml", &file(services)).unwrap();
         let kinds = builder
             .kind("counter", |config: &Config| Counter { total: config.start })
-            .kind("other", |config: &Config| Counter { total: config.start * 1000 });
+            .kind("other", |config: &Config| Counter { total: config.start * 1000 })
+            .kind("refuses", |_: &Config| Counter { total: 13 });
         Self { node: kinds.start().await.unwrap(), folder }
     }
 
@@ -205,4 +210,65 @@ async fn what_others_have_made_of_a_service_stays_until_the_file_says_something_
     scene.reload(&(counter("scaled", 3, 5) + &counter("stopped", 2, 6))).await;
     assert_eq!(scene.starts("scaled").await.len(), 3);
     assert_eq!(scene.starts("stopped").await, [6, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_half_way_is_done_again_though_the_file_says_what_it_said_before() {
+    let before = counter("kept", 2, 5);
+    let scene = Scene::new(&before).await;
+    // The second of its instances refuses, and the one before it was restarted already: both have their old configuration again.
+    let reload = scene.reload(&counter("kept", 2, 13)).await;
+    assert_eq!(failed(&reload).len(), 1);
+    assert_eq!(scene.starts("kept").await, [5, 5]);
+    // A reload that nobody waits for to its end.
+    scene.folder.write("a.toml", &file(&counter("kept", 2, 99)));
+    let cluster = scene.node.cluster();
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), cluster.reload()).await.is_err(),
+        "99 takes its time"
+    );
+    let reload = scene.reload(&before).await;
+    assert_eq!((reload.changes.len(), failed(&reload)), (1, vec![]), "nobody knows how far it came");
+    assert_eq!(scene.starts("kept").await, [5, 5]);
+    assert_eq!(scene.reload(&before).await.changes, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_kind_that_refuses_to_start_leaves_what_was_before() {
+    let scene = Scene::new(&counter("kept", 2, 5)).await;
+    let reload = scene.reload(&service("kept", "refuses", 2, 5)).await;
+    assert_eq!(failed(&reload)[0].0, "kept");
+    assert_eq!(scene.starts("kept").await, [5, 5]);
+    let reload = scene.reload(&counter("kept", 1, 5)).await;
+    assert_eq!((failed(&reload), scene.starts("kept").await), (vec![], vec![5]));
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+/// Reloads its node when it begins.
+struct Reloader;
+
+#[service]
+impl Reloader {
+    #[on_start]
+    async fn begin(&mut self, context: &Context) -> Result<(), skyhold::ReloadError> {
+        context.node().cluster().reload().await.map(drop)
+    }
+
+    pub fn hello(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_while_the_services_of_the_file_start_comes_behind_them() {
+    let folder = Folder::new();
+    let first = "[[service]]\nname = \"first\"\nkind = \"reloader\"\n";
+    let builder = folder.builder("a.toml", &file(&(first.to_owned() + &counter("second", 1, 5)))).unwrap();
+    let builder = builder
+        .kind("reloader", |_: &Nothing| Reloader)
+        .kind("counter", |config: &Config| Counter { total: config.start });
+    folder.write("a.toml", &file(&(first.to_owned() + &counter("second", 2, 7) + &counter("third", 1, 1))));
+    let scene = Scene { node: builder.start().await.unwrap(), folder };
+    assert_eq!((scene.starts("second").await, scene.starts("third").await), (vec![7, 7], vec![1]));
+    assert_eq!(scene.node.cluster().reload().await.unwrap().changes, []);
 }

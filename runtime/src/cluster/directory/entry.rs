@@ -178,15 +178,14 @@ impl PeerNames {
     }
 
     fn note(&mut self, name: String, said: Ahead, names_per_peer: usize) -> Option<String> {
-        if let Some(entry) = self.entries.get_mut(&name) {
-            entry.traits = said.over(std::mem::take(&mut entry.traits));
-            return Some(name);
-        }
+        // Also of a name that is known: it may be forgotten by the first of several frames, before one of them names it again.
         if self.ahead.len() < names_per_peer || self.ahead.contains_key(&name) {
-            let ahead = self.ahead.entry(name).or_default();
-            ahead.described = said.described.or(ahead.described.take());
-            ahead.methods = said.methods.or(ahead.methods.take());
+            let ahead = self.ahead.entry(name.clone()).or_default();
+            ahead.described = said.described.clone().or(ahead.described.take());
+            ahead.methods = said.methods.clone().or(ahead.methods.take());
         }
-        None
+        let entry = self.entries.get_mut(&name)?;
+        entry.traits = said.over(std::mem::take(&mut entry.traits));
+        Some(name)
     }
 }

@@ -152,6 +152,8 @@ impl Directory {
         let mut before = BTreeMap::new();
         if names.complete {
             before = known.take_all();
+            // What is not idle is told behind this.
+            before.values().flat_map(|entry| &entry.instances).for_each(|(_, load)| load.set(0));
             changed.extend(before.keys().cloned());
         }
         for NameEntry { name, interface, instances } in names.entries {

@@ -167,6 +167,27 @@ fn labels_travel_with_their_names_and_change_with_them() {
 }
 
 #[test]
+fn what_is_said_of_many_names_outlasts_that_they_are_said_again_in_several_frames() {
+    let limits = Limits::default();
+    let mut there = Directory::new(node("a"), Incarnation(1), limits);
+    let mut here = Directory::new(node("b"), Incarnation(1), limits);
+    let traits = Traits { claim: Some(5), methods: Some([METHOD].into()), ..labelled("zone", "eu") };
+    for number in 0..3000 {
+        there.set_own(&format!("x{number}"), "Counter", vec![InstanceId(number)], traits.clone());
+    }
+    let frames = there.own_names();
+    assert!(frames.iter().filter(|frame| matches!(frame, Frame::Names(_))).count() > 2);
+    for _ in 0..2 {
+        hear(&mut here, "a", frames.clone());
+        let names = here.snapshot();
+        for number in 0..3000 {
+            let [known] = names.candidates(&format!("x{number}")) else { panic!("x{number} is known once") };
+            assert!(known.is_unique && known.methods.is_some() && known.labels.get("zone") == Some("eu"));
+        }
+    }
+}
+
+#[test]
 fn what_is_understood_under_a_name_comes_with_it_and_goes_with_it() {
     let mut there = Directory::new(node("a"), Incarnation(1), limits());
     let mut here = Directory::new(node("b"), Incarnation(1), limits());
@@ -205,6 +226,7 @@ fn what_instances_have_to_do_is_told_when_it_has_changed_and_is_no_change_of_the
     assert_eq!(changed, [(InstanceId(1), 8)]);
     assert_eq!(there.measure(of(8)), [], "told once");
     assert_eq!(there.own_loads(), changed, "for who comes later");
+    let whole = there.own_names();
     assert!(!here.describe(&node("a"), Incarnation(1), Described::Loads(changed)));
     assert_eq!(loads(), [8, 0], "in the snapshot of before");
 
@@ -213,6 +235,8 @@ fn what_instances_have_to_do_is_told_when_it_has_changed_and_is_no_change_of_the
     here.describe(&node("c"), Incarnation(1), Described::Loads(vec![(InstanceId(1), 4)]));
     hear(&mut here, "a", set(&mut there, "x", vec![InstanceId(1)]).unwrap());
     assert_eq!(here.snapshot().candidates("x")[0].load.get(), 8, "it stays as long as the instance does");
+    hear(&mut here, "a", whole);
+    assert_eq!(loads(), [0, 0], "with all names all begins anew");
     assert_eq!(there.measure(of(0)), [(InstanceId(1), 0)]);
     there.withdraw(&Withdraw::All);
     assert_eq!(there.measure(of(8)), [], "nobody is told of what is withdrawn");

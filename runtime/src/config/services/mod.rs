@@ -23,12 +23,15 @@ pub(crate) struct ServiceEntry {
     pub(crate) config: toml::Table,
     /// Where the entry stands, if it is a file's.
     pub(crate) place: Option<Place>,
+    /// Whether what runs may be something else: it was being changed, and nobody knows how far that came. No file says so, so that it differs from what any
+    /// file says.
+    pub(crate) is_unsure: bool,
 }
 
 impl ServiceEntry {
     /// Whether they differ in nothing but how many instances there are, and what they are configured with.
     pub(crate) fn is_same_service(&self, other: &Self) -> bool {
-        let Self { name, kind, is_unique, labels, instances: _, config: _, place: _ } = self;
+        let Self { name, kind, is_unique, labels, instances: _, config: _, place: _, is_unsure: _ } = self;
         (name, kind, is_unique, labels) == (&other.name, &other.kind, &other.is_unique, &other.labels)
     }
 }
@@ -36,9 +39,9 @@ impl ServiceEntry {
 /// Where it stands does not count.
 impl PartialEq for ServiceEntry {
     fn eq(&self, other: &Self) -> bool {
-        let Self { name, kind, instances, is_unique, labels, config, place: _ } = self;
-        (name, kind, instances, is_unique, labels, config)
-            == (&other.name, &other.kind, &other.instances, &other.is_unique, &other.labels, &other.config)
+        self.is_same_service(other)
+            && (self.instances, &self.config, self.is_unsure)
+                == (other.instances, &other.config, other.is_unsure)
     }
 }
 

@@ -28,6 +28,7 @@ pub(in crate::config) fn entry(
         labels: Labels::default(),
         config: toml::Table::new(),
         place: Some(place),
+        is_unsure: false,
     };
     match service.get_ref() {
         DeValue::Table(table) => read(&mut reader, &mut entry, table),

@@ -199,8 +199,8 @@ impl Manager {
         let node = context.node();
         let config =
             config.parse().map_err(|error: toml::de::Error| ManageError::Start(error.to_string()))?;
-        let (is_unique, labels, place) = (false, Labels::default(), None);
-        let entry = ServiceEntry { name, kind, instances, is_unique, labels, config, place };
+        let (is_unique, is_unsure, labels, place) = (false, false, Labels::default(), None);
+        let entry = ServiceEntry { name, kind, instances, is_unique, labels, config, place, is_unsure };
         let service = node.inner().kinds.prepare(&entry);
         let service = service
             .map_err(|KindProblem { key, problem }| ManageError::Start(format!("`{key}` {problem}")))?;

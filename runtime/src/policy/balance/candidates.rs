@@ -99,7 +99,7 @@ impl<'a> Candidates<'a> {
 
     /// What the next call to a candidate is expected to take.
     pub(super) fn cost(&self, index: usize) -> f32 {
-        self.get(index).map_or(f32::MAX, |candidate| candidate.load.cost(candidate.reported_load(), self.now))
+        self.get(index).map_or(f32::MAX, |candidate| candidate.load.cost(self.now))
     }
 
     /// The place of an index among all candidates.
@@ -162,6 +162,12 @@ impl Candidate {
         Self { methods, ..self }
     }
 
+    /// Whether it understands all of these. Mostly it runs the same code, and has them in the same order.
+    pub(crate) fn understands_all(&self, methods: &[MethodId]) -> bool {
+        self.methods.as_deref().is_none_or(|known| known == methods)
+            || methods.iter().all(|method| self.understands(*method))
+    }
+
     /// Whether it understands a method, as far as is known.
     pub(crate) fn understands(&self, method: MethodId) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(&method))
@@ -193,7 +199,10 @@ impl Candidate {
     }
 
     /// How many messages it has to do for all its callers, as its own node said last, about once a second: the power of two below that
-    /// number, and 0 for fewer than 4. For an instance of this node as well.
+    /// number, and 0 for fewer than 4. What an instance of this node has to do is measured as long as a peer is there to be told.
+    ///
+    /// All callers see the same old number: a balancer that always takes the smallest one sends them all to one instance at a time, from second
+    /// to second to another one. So none of those that there are goes by it.
     pub fn reported_load(&self) -> usize {
         self.reported.get() as usize
     }

@@ -33,8 +33,7 @@ pub enum Balance {
     /// Any, each as likely as the others.
     Random,
     /// Of two that are picked at random the one with less to do: the default. What it has to do is the number of this node's
-    /// calls that wait for it, or what it has to do for all callers as its node tells once a second, whichever is more
-    /// ([`Candidate::reported_load`](crate::Candidate::reported_load)), and one more, times the time that its answers take. That time is an average which follows a
+    /// calls that wait for it, and one more, times the time that its answers take. That time is an average which follows a
     /// rise at once and a fall over 10 s; what is below 0.1 ms counts as that, and a failure doubles it.
     ///
     /// Sources: Mitzenmacher, "The power of two choices in randomized load balancing", 2001; peak EWMA as in

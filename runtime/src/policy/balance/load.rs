@@ -62,12 +62,11 @@ impl Load {
     }
 
     /// What the next call is expected to take, with those under way before it. An instance that is not known yet is asked
-    /// before all others, by one call at a time. `reported` is how many messages it has to do by its node's word: it counts where
-    /// this node's own calls are fewer, and these are among them, most likely.
+    /// before all others, by one call at a time.
     #[inline]
     #[expect(clippy::cast_precision_loss, reason = "not so many calls are under way")]
-    pub(super) fn cost(&self, reported: usize, now: u64) -> f32 {
-        let in_flight = self.in_flight().max(reported) as f32;
+    pub(super) fn cost(&self, now: u64) -> f32 {
+        let in_flight = self.in_flight() as f32;
         match self.state.latency.now(now) {
             Some(latency) => latency.max(FLOOR) * (in_flight + 1.0),
             None => UNKNOWN * in_flight,

@@ -53,8 +53,11 @@ impl Supervisor {
             }
             self.added_is_up(key);
         }
-        self.answer_restart(key, || Some(Ok(())));
+        let is_to_follow = self.restarted(key);
         self.policy.handle_started(key, time::now());
+        if is_to_follow {
+            self.policy.restart(key, time::now());
+        }
     }
 
     fn has_ended(&mut self, key: Key, ended: Option<Ended>, now: Instant) {

@@ -8,10 +8,18 @@ use crate::error::StartError;
 use crate::event::StopReason;
 use crate::id::InstanceId;
 use crate::policy::restart::Key;
-use crate::service::supervisor::child::{Child, Halt};
+use crate::service::supervisor::child::{Child, Halt, State};
 use crate::service::supervisor::control::{Addition, Answer, Scale};
 use crate::service::supervisor::run::Supervisor;
 use crate::time;
+
+/// Somebody who waits for another life of a child.
+pub(super) struct Restarting {
+    pub(super) key: Key,
+    /// Whether the life that is beginning was made before this was asked for.
+    is_early: bool,
+    done: Answer,
+}
 
 impl Supervisor {
     /// Ends an instance's life and begins another. Who is no child any more is not answered.
@@ -19,24 +27,45 @@ impl Supervisor {
         let is_it = |child: &Child| child.lever.as_ref().and_then(|lever| lever.instance()) == Some(instance);
         let key = self.children.iter().find(|(_, child)| is_it(child)).map(|(key, _)| *key);
         if let Some(key) = key {
-            self.restarting.push((key, done));
-            self.policy.restart(key, time::now());
+            // A life that is beginning was made before this: another one is to follow it.
+            let is_early = self.children.get(&key).is_some_and(|child| child.state == State::Starting);
+            self.restarting.push(Restarting { key, is_early, done });
+            if !is_early {
+                self.policy.restart(key, time::now());
+            }
         }
     }
 
-    /// A child's next life has begun, or none will.
-    pub(super) fn answer_restart(&mut self, key: Key, answer: impl Fn() -> Option<Result<(), StartError>>) {
-        for (_, done) in self.restarting.extract_if(.., |(waits_for, _)| *waits_for == key) {
-            if let Some(answer) = answer() {
-                drop(done.send(answer)); // who asked may have gone
-            }
+    /// A child's life has begun. Gives whether another one is to follow it.
+    pub(super) fn restarted(&mut self, key: Key) -> bool {
+        self.answer_restart(key, || Ok(()));
+        self.is_due(key)
+    }
+
+    /// The life that those asked too early for has begun or not: they wait for the next one. Gives whether there are any.
+    fn is_due(&mut self, key: Key) -> bool {
+        let mut early = self.restarting.iter_mut().filter(|restarting| restarting.key == key).peekable();
+        let is_due = early.peek().is_some();
+        early.for_each(|restarting| restarting.is_early = false);
+        is_due
+    }
+
+    /// A child's next life has begun, or has not.
+    fn answer_restart(&mut self, key: Key, answer: impl Fn() -> Result<(), StartError>) {
+        let is_meant = |restarting: &mut Restarting| restarting.key == key && !restarting.is_early;
+        for Restarting { done, .. } in self.restarting.extract_if(.., is_meant) {
+            drop(done.send(answer())); // who asked may have gone
         }
     }
 
     /// A child's next life did not begin. Its supervisor tries again, by its restart policy.
     pub(super) fn restart_failed(&mut self, key: Key) {
-        let Some(first) = self.restarting.iter().position(|(waits_for, _)| *waits_for == key) else { return };
-        let (_, done) = self.restarting.swap_remove(first);
+        let is_meant = |restarting: &Restarting| restarting.key == key && !restarting.is_early;
+        let Some(first) = self.restarting.iter().position(is_meant) else {
+            self.is_due(key);
+            return;
+        };
+        let Restarting { done, .. } = self.restarting.swap_remove(first);
         let error = self.children.get_mut(&key).and_then(|child| child.error.take());
         let error = error.unwrap_or_else(|| self.never_up(&self.control.name));
         let service = self.children.get(&key).map(|child| child.name.to_string()).unwrap_or_default();
@@ -44,7 +73,8 @@ impl Supervisor {
         drop(done.send(Err(error))); // who asked may have gone
         // An error cannot be cloned: the others hear its text.
         let ended = || StartError::Ended { service: service.clone(), reason: reason.clone() };
-        self.answer_restart(key, || Some(Err(ended())));
+        self.answer_restart(key, || Err(ended()));
+        self.is_due(key);
     }
 
     /// Starts more children of a name, or drains the ones that were started last.

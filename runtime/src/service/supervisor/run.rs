@@ -18,8 +18,9 @@ use crate::service::host::Host;
 use crate::service::life::{Ended, NextLife};
 use crate::service::supervisor::asked::{Added, Ending};
 use crate::service::supervisor::child::{Child, Halt, Spec, State};
-use crate::service::supervisor::control::{Answer, Command, Control};
+use crate::service::supervisor::control::{Command, Control};
 use crate::service::supervisor::ear::{Ear, Heard};
+use crate::service::supervisor::resize::Restarting;
 use crate::supervision::{Intensity, Strategy};
 use crate::{random, time};
 
@@ -72,7 +73,7 @@ pub(super) struct Supervisor {
     /// Children that end for good, and who waits for it.
     pub(super) ending: Vec<Ending>,
     /// Children whose next life somebody waits for.
-    pub(super) restarting: Vec<(Key, Answer)>,
+    pub(super) restarting: Vec<Restarting>,
     /// Dropped last.
     _gone: Gone,
 }
@@ -287,7 +288,7 @@ impl Supervisor {
             let error = child.error.take();
             let error = (!was_up).then(|| error.unwrap_or_else(|| self.never_up(&child.name)));
             child.forget().await;
-            self.answer_restart(key, || None);
+            self.restarting.retain(|restarting| restarting.key != key); // they are told by that
             if let Some(number) = number {
                 self.added_is_gone(key, number, error, time::now());
             }
