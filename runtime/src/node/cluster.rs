@@ -72,8 +72,8 @@ impl Cluster {
     /// `name = false`.
     ///
     /// Connections that are to be made or to end follow at once, but are not waited for. Services are: those that are new in the file are started, those that
-    /// are gone are drained, and those that are configured otherwise are restarted, one instance after the other, without a failed call. One that
-    /// refuses to start is named by [`Reload::failed`], and goes on as it was if it ran.
+    /// are gone are drained, and those that are configured otherwise are restarted, one instance after the other, without a failed call; another kind, `unique`
+    /// or label is a drain and a start. One that refuses to start is named by [`Reload::failed`], and what was before goes on or is started again. Each has 10 min.
     ///
     /// # Errors
     /// [`ReloadError`] says why nothing has changed: the file cannot be used, or there is none.

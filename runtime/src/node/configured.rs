@@ -181,9 +181,9 @@ impl Configured {
         let (mut failures, mut tried) = (Vec::new(), Vec::new());
         while let Some(next) = self.next_staffing(node.inner(), &mut tried) {
             let name = next.name.clone();
-            self.staffed(&name, next.half_way());
+            self.staffed(&name, next.half_way().as_ref());
             let Staffed { entry, failed } = next.apply(node).await;
-            self.staffed(&name, entry);
+            self.staffed(&name, entry.as_ref());
             failures.extend(failed);
         }
         failures
@@ -210,12 +210,12 @@ impl Configured {
     }
 
     /// Notes what runs under a name.
-    fn staffed(&self, name: &str, entry: Option<ServiceEntry>) {
+    fn staffed(&self, name: &str, entry: Option<&ServiceEntry>) {
         let mut state = self.state();
         let State { file, in_force, .. } = &mut *state;
         for settings in [file, in_force] {
             settings.services.retain(|known| known.name != name);
-            settings.services.extend(entry.clone());
+            settings.services.extend(entry.cloned());
         }
     }
 

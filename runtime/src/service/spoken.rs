@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -134,7 +135,48 @@ pub(crate) fn write<T: Wire>(reply: &T) -> TextAnswer {
 
 /// Shows a reply; `None` if it is of another type, or cannot be written.
 pub fn show_reply<T: Wire>(reply: &dyn Any) -> Option<String> {
-    write(reply.downcast_ref::<T>()?).ok()
+    beginning(reply.downcast_ref::<T>()?).ok()
+}
+
+/// How many bytes are shown of one value.
+pub(crate) const SHOWN: usize = 1024;
+
+/// A value as JSON, of which no more than [`SHOWN`] bytes are written, and an ellipsis if that is not all.
+fn beginning<T: Wire>(value: &T) -> Result<String, serde_json::Error> {
+    let mut out = Beginning::default();
+    let written = serde_json::to_writer(&mut out, value);
+    if !out.is_cut {
+        written?;
+    }
+    let mut text = String::from_utf8_lossy(&out.bytes).into_owned();
+    if out.is_cut {
+        // A character may have been cut in two.
+        text = text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned() + "\u{2026}";
+    }
+    Ok(text)
+}
+
+/// Takes the beginning of what is written, and then nothing more.
+#[derive(Default)]
+struct Beginning {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl io::Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = SHOWN - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.len() > room {
+            self.is_cut = true;
+            return Err(io::Error::other("that is enough"));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The arguments of a message, as they are shown: one object.
@@ -152,8 +194,7 @@ impl Fields {
     /// Shows the next argument.
     pub fn add<T: Wire>(&mut self, value: &T) {
         let name = self.left.next().map_or("?", |(name, _)| *name);
-        let value = serde_json::to_string(value)
-            .unwrap_or_else(|error| Value::String(format!("<{error}>")).to_string());
+        let value = beginning(value).unwrap_or_else(|error| Value::String(format!("<{error}>")).to_string());
         let comma = if self.shown.is_empty() { "{" } else { "," };
         self.shown.extend([comma, "\"", name, "\":", &value]);
     }

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,9 @@ use crate::id::{Address, NodeId};
 use crate::service::context::Caller;
 use crate::service::core::Core;
 use crate::service::message::{Message, Meta, Method, WireMessage};
-use crate::service::spoken::Fields;
+use crate::service::spoken::{Fields, SHOWN};
 use crate::service::turns::Turn;
 use crate::time;
-
-/// How many bytes of arguments are shown of one message.
-const SHOWN: usize = 1024;
 
 /// How far who reads may lag behind before the oldest are missed.
 const LAG: usize = 1024;
@@ -132,7 +130,7 @@ pub(crate) fn show<M: WireMessage>() -> Show {
             message.show(&mut fields);
             Some(cut(fields.into_text()))
         },
-        reply: |method, reply| M::show_reply(method, reply).map(cut),
+        reply: M::show_reply,
     }
 }
 
@@ -155,7 +153,7 @@ pub(crate) fn comes<M: Message>(core: &Core, message: &M, meta: &Meta) {
     };
     let handler = meta.chain.nearest().map(|link| link.to_string());
     let show = tap.lock().show;
-    let arguments = show.and_then(|show| (show.arguments)(message)); // it is the user's code: not under the lock
+    let arguments = show.and_then(|show| guarded(|| (show.arguments)(message)));
     tap.lock().next = Some(Shown { arguments, caller, handler });
 }
 
@@ -177,10 +175,15 @@ pub(crate) fn begun(core: &Core, method: &Method) {
 pub(crate) fn ended(core: &Core, turn: Turn, method: &Method, how: HandlerEnd, value: Option<&dyn Any>) {
     let Some(tap) = core.turns().tap() else { return };
     let show = tap.lock().show;
-    let reply = show.zip(value).and_then(|(show, value)| (show.reply)(method.id().name, value)); // user's code, as above
+    let reply = show.zip(value).and_then(|(show, value)| guarded(|| (show.reply)(method.id().name, value)));
     let mut state = tap.lock();
     let took = state.running.remove(&turn).map(|begun| time::now().saturating_duration_since(begun));
     state.publish(core, turn, method, TraceEvent::Ended { took, how, reply });
+}
+
+/// To show a value is its `Serialize`, which is the user's: it is not run under the lock, and may panic.
+fn guarded(show: impl FnOnce() -> Option<String>) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(show)).unwrap_or_default()
 }
 
 impl State {

@@ -6,28 +6,35 @@ use serde_json::Value;
 use skyhold::prelude::*;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::{Counter, CounterHandle, ask, node, send, two};
 use crate::raw::soon;
 
 /// A stream that is read line by line.
-struct Lines(BufReader<TcpStream>);
+struct Lines(mpsc::UnboundedReceiver<String>);
 
 impl Lines {
     /// Opens one, and reads its head.
     async fn open(address: SocketAddr, path: &str) -> Self {
-        let mut lines = Self(BufReader::new(send(address, &format!("GET {path}"), &[], "").await));
+        let mut stream = BufReader::new(send(address, &format!("GET {path}"), &[], "").await);
+        let (heard, lines) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap_or(0) > 0
+                && heard.send(std::mem::take(&mut line)).is_ok()
+            {}
+        });
+        let mut lines = Self(lines);
         let first = lines.line().await.unwrap();
         assert!(first.contains(" 200 "), "{first}");
         while lines.line().await.unwrap() != "\r\n" {}
         lines
     }
 
-    /// The next line; `None` at the end.
+    /// The next line; `None` at the end. Cancel safe.
     async fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        let read = soon("a line", self.0.read_line(&mut line)).await;
-        (read.unwrap_or(0) > 0).then_some(line)
+        soon("a line", self.0.recv()).await
     }
 
     /// The next item that fits.
@@ -57,14 +64,16 @@ async fn events_of_all_members_come_in_one_stream_and_of_one_in_another() {
             item["node"] == *name && item["item"]["Happened"]["event"].get("InstanceEnded").is_some()
         };
         // It is heard from some moment on.
-        loop {
-            let counter = cluster[index].spawn(Counter::default());
-            cluster[index].stop(&counter).await.unwrap();
-            let heard = tokio::time::timeout(std::time::Duration::from_millis(200), all.item(is_ended)).await;
-            if let Ok(heard) = heard {
-                assert_eq!(heard["item"]["Happened"]["node"], *name);
-                break;
+        let ends = async {
+            loop {
+                let counter = cluster[index].spawn(Counter::default());
+                cluster[index].stop(&counter).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
+        };
+        tokio::select! {
+            () = soon("an end that is heard", ends) => {}
+            heard = all.item(is_ended) => assert_eq!(heard["item"]["Happened"]["node"], *name),
         }
     }
     let ended = one.item(|item| item["item"]["Happened"]["event"].get("InstanceEnded").is_some()).await;
@@ -126,10 +135,8 @@ async fn a_stream_outlasts_the_time_of_other_connections_and_ends_with_its_node(
     let mut events = Lines::open(page, "/events").await;
     for _ in 0..4 {
         // Nothing happens, and an empty line is said each 15 s.
-        assert_eq!(events.0.buffer(), b"");
-        let mut line = String::new();
-        events.0.read_line(&mut line).await.unwrap();
-        assert_eq!(line, "\n");
+        assert!(events.0.is_empty());
+        assert_eq!(events.0.recv().await.as_deref(), Some("\n"));
     }
     assert!(began.elapsed().as_secs() >= 60, "{:?}", began.elapsed());
     node.shutdown().await.unwrap();

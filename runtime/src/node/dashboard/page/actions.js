@@ -66,7 +66,7 @@ async function onAll(nodes, ask, done) {
   const answers = await Promise.allSettled(nodes.map(ask));
   const failed = answers.flatMap(({ reason }, index) => (reason ? [`${nodes[index]}: ${reason.message}`] : []));
   const went = nodes.filter((_, index) => answers[index].status === "fulfilled" && answers[index].value !== false);
-  if (failed.length) throw new Error(failed.join("\n") + (went.length ? `\nDone on ${went.join(", ")}.` : ""));
+  if (failed?.length) throw new Error(failed.join("\n") + (went.length ? `\nDone on ${went.join(", ")}.` : ""));
   if (!went.length) throw new Error(`it is not on ${nodes.join(", ")}`);
   return `${done} on ${went.join(", ")}`;
 }

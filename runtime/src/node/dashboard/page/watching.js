@@ -7,6 +7,7 @@ import { EVERY, Rates, Series, failures, seconds } from "./figures.js";
 
 const MOST_EVENTS = 500; // that are kept
 const MOST_STATS = 200; // that one round asks for: with more services they take turns
+const PART = 64; // questions in one request: all of them are under way at once
 const OLDEST_EDGE = 120; // seconds for which who called whom is kept
 
 export const known = {
@@ -50,7 +51,10 @@ async function hear(questions, changed) {
     else take(reply, performance.now() / 1000);
     changed();
   };
-  if (questions.length) await calls(questions, heard);
+  // Part after part, so that the manager which makes all these calls has places left for others.
+  for (let from = 0; from < questions.length; from += PART) {
+    await calls(questions.slice(from, from + PART), (place, ...told) => heard(from + place, ...told));
+  }
 }
 
 function question(on, method, take, args = []) {
@@ -65,8 +69,10 @@ function ofNode(name, view) {
   };
   const asked = [
     { ...question(name, "node", report), fails: (refusal) => (at.problem = refusal.message) },
-    question(name, "instances", (reply, now) => instances(at, reply, now)),
   ];
+  // Whoever did not answer is asked for no more than whether it does now.
+  if (at.problem !== null) return asked;
+  asked.push(question(name, "instances", (reply, now) => instances(at, reply, now)));
   if (view === "nodes") asked.push(question(name, "connections", (reply, now) => connections(name, at, reply, now)));
   if (view === "tree") asked.push(question(name, "tree", keep("trees")));
   if (view === "routes") asked.push(question(name, "routes", keep("routes")));
