@@ -6,6 +6,7 @@ use std::future::IntoFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skyhold::prelude::*;
 use skyhold::testing::Cluster;
+use skyhold::{HandlerEnd, TraceEvent};
 
 use crate::gate::Gate;
 
@@ -347,4 +348,25 @@ async fn an_argument_that_panics_when_it_is_dropped_unrun_does_not_hurt_its_conn
     gate.open();
     assert_eq!(waits.await.unwrap(), Ok(()));
     assert_eq!(cluster[0].peers().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_when_a_trace_shows_it_hurts_nobody() {
+    let node = crate::gate::local_node().await;
+    node.service("porcelain", Porcelain::default).start().await.unwrap();
+    let here = PorcelainHandle::lookup(&node, "porcelain").await.unwrap();
+    let mut trace = node.manager().trace("porcelain".into()).await.unwrap().unwrap();
+    // Inside of the process nothing has to be written.
+    assert_eq!(here.take("before it".into(), Brittle::PanicsWhenWritten).await, Ok(11));
+    assert_eq!(here.give(2).await, Ok(("before it".to_owned(), Brittle::PanicsWhenWritten)));
+    let mut shown = Vec::new();
+    for _ in 0..4 {
+        shown.push(match trace.next().await.unwrap().unwrap().event {
+            TraceEvent::Begun { arguments, .. } => arguments,
+            TraceEvent::Ended { how: HandlerEnd::Done, reply, .. } => reply,
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(shown, [None, Some("11".to_owned()), Some("{\"kind\":2}".to_owned()), None]);
+    assert_eq!(node.counters().instances_ended, 0);
 }
