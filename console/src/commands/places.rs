@@ -27,8 +27,8 @@ pub(super) async fn any_manager(node: &Node) -> Result<ManagerHandle, Failure> {
 /// The nodes that are meant, to be steered together.
 pub(super) fn selection(node: &Node, place: &Where) -> Result<Selection, Failure> {
     let all = node.cluster().select();
-    let selection = match &place.on {
-        Some(on) => all.on(NodeId::new(on).map_err(|error| Failure::Usage(error.to_string()))?),
+    let selection = match named(place)? {
+        Some(on) => all.on(on),
         None => all,
     };
     Ok(place.label.iter().fold(selection, |selection, (key, value)| selection.with(key, value)))
@@ -36,9 +36,8 @@ pub(super) fn selection(node: &Node, place: &Where) -> Result<Selection, Failure
 
 /// The names of the nodes that are meant.
 pub(super) async fn nodes(node: &Node, place: &Where) -> Result<Vec<NodeId>, Failure> {
-    if let Some(on) = &place.on {
-        let name = NodeId::new(on).map_err(|error| Failure::Usage(error.to_string()))?;
-        return Ok(vec![name]);
+    if let Some(on) = named(place)? {
+        return Ok(vec![on]);
     }
     if place.label.is_empty() {
         let members = any_manager(node).await?.members().await?;
@@ -49,6 +48,12 @@ pub(super) async fn nodes(node: &Node, place: &Where) -> Result<Vec<NodeId>, Fai
         return Err(nobody(place));
     }
     Ok(nodes)
+}
+
+/// The node that is meant alone, if one is.
+fn named(place: &Where) -> Result<Option<NodeId>, Failure> {
+    let on = place.on.as_ref().map(NodeId::new).transpose();
+    on.map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// No node has the labels.

@@ -66,7 +66,7 @@ async function onAll(nodes, ask, done) {
   const answers = await Promise.allSettled(nodes.map(ask));
   const failed = answers.flatMap(({ reason }, index) => (reason ? [`${nodes[index]}: ${reason.message}`] : []));
   const went = nodes.filter((_, index) => answers[index].status === "fulfilled" && answers[index].value !== false);
-  if (failed?.length) throw new Error(failed.join("\n") + (went.length ? `\nDone on ${went.join(", ")}.` : ""));
+  if (failed.length) throw new Error(failed.join("\n") + (went.length ? `\nDone on ${went.join(", ")}.` : ""));
   if (!went.length) throw new Error(`it is not on ${nodes.join(", ")}`);
   return `${done} on ${went.join(", ")}`;
 }
@@ -134,7 +134,7 @@ export const actions = {
     const discard = () => plans.forEach(({ node, number }) => call(node, "discard_reload", [number]).catch(() => {}));
     const commit = async (node) => {
       const { failed } = await call(node, "commit_reload", [numbers.get(node)], LONG);
-      if (failed.length) throw new Error(failed.map(({ service, problem }) => `${service} is not as the file says: ${problem}`).join("; "));
+      if (failed?.length) throw new Error(failed.map(({ service, problem }) => `${service} is not as the file says: ${problem}`).join("; "));
     };
     const numbers = new Map(changing.map(({ node, number }) => [node, number]));
     const run = () => (numbers.size ? onAll([...numbers.keys()], commit, "Reloaded") : discard());
