@@ -19,7 +19,7 @@ use crate::node::certificates::Certificates;
 use crate::node::kinds::KindProblem;
 use crate::node::node::{Inner, Node};
 use crate::node::reload::{Chain, Reload};
-use crate::node::staffing::{FailedService, Prepared, Staffed, Staffing};
+use crate::node::staffing::{FailedService, Prepared, Staffing, Unstaffed};
 use crate::service::context::current_instance;
 use crate::service::host::OWN;
 
@@ -182,9 +182,15 @@ impl Configured {
         while let Some(next) = self.next_staffing(node.inner(), &mut tried) {
             let name = next.name.clone();
             self.staffed(&name, next.half_way().as_ref());
-            let Staffed { entry, failed } = next.apply(node).await;
-            self.staffed(&name, entry.as_ref());
-            failures.extend(failed);
+            match next.apply(node).await {
+                Ok(entry) => self.staffed(&name, entry.as_ref()),
+                Err(Unstaffed { problem, is_gone }) => {
+                    if is_gone {
+                        self.staffed(&name, None);
+                    }
+                    failures.push(FailedService { service: name, problem });
+                }
+            }
         }
         failures
     }
@@ -211,12 +217,9 @@ impl Configured {
 
     /// Notes what runs under a name.
     fn staffed(&self, name: &str, entry: Option<&ServiceEntry>) {
-        let mut state = self.state();
-        let State { file, in_force, .. } = &mut *state;
-        for settings in [file, in_force] {
-            settings.services.retain(|known| known.name != name);
-            settings.services.extend(entry.cloned());
-        }
+        let services = &mut self.state().file.services;
+        services.retain(|known| known.name != name);
+        services.extend(entry.cloned());
     }
 
     /// Forgets what was prepared under a number.

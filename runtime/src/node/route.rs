@@ -82,14 +82,6 @@ struct Resolved<M> {
     is_mixed: bool,
 }
 
-impl<M> Resolved<M> {
-    /// The method that whoever takes a call has to understand, if only some do. If nobody does, any will do: it says why not.
-    fn needed(&self, method: MethodId, subset: Option<&Subset>) -> Option<MethodId> {
-        let is_able = |known: &Offered| may_have(subset, Some(method), known);
-        self.candidates.iter().any(is_able).then_some(method)
-    }
-}
-
 impl<M: WireMessage> NameRoute<M> {
     pub(crate) fn new(
         name: Arc<str>,
@@ -137,14 +129,14 @@ impl<M: WireMessage> NameRoute<M> {
             candidates.sort_by_cached_key(|candidate| std::cmp::Reverse(weight(&candidate.address)));
         }
         let instances = candidates.into_iter().filter_map(|candidate| {
-            let Candidate { address, labels, methods, .. } = candidate;
+            let Candidate { address, labels, methods, load: reported, .. } = candidate;
             let known = before.get(address).map(|known| (*known).clone());
             let target = known.or_else(|| self.target(address))?;
             let is_local = address.node == host.node;
             let load = self.pool.load(address);
-            let offered =
-                Offered::new(address.clone(), Arc::clone(labels), is_local, load, candidate.load.clone());
-            Some((target, offered.with_methods(methods.clone())))
+            let (address, labels) = (address.clone(), Arc::clone(labels));
+            let offered = Offered::new(address, labels, is_local, load, reported.clone(), methods.clone());
+            Some((target, offered))
         });
         let (targets, candidates): (_, Vec<Offered>) = instances.unzip();
         let methods = method_ids::<M>();
@@ -386,14 +378,16 @@ impl<M: WireMessage> NameRoute<M> {
         found.unwrap_or(false)
     }
 
-    /// What an instance has to understand for a call, if only some do. Where a call goes by its key it goes there whoever
-    /// understands it: all calls of one key are to meet.
+    /// The method that whoever takes a call has to understand, if only some do. If nobody does, any will do: it says why not. Where a
+    /// call goes by its key it goes there whoever understands it: all calls of one key are to meet.
     #[inline]
     fn needed(&self, resolved: &Resolved<M>, ask: Ask, subset: Option<&Subset>) -> Option<MethodId> {
         if !resolved.is_mixed || self.order().is_some() {
             return None;
         }
-        resolved.needed(ask.method.id().salted(self.salt), subset)
+        let method = ask.method.id().salted(self.salt);
+        let is_able = |known: &Offered| may_have(subset, Some(method), known);
+        resolved.candidates.iter().any(is_able).then_some(method)
     }
 
     /// One of a subset, which takes turns.

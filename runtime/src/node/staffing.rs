@@ -3,7 +3,6 @@
 //!
 //! Invariant: everything that can be looked at before was: what fails here is a service that refuses to start, or was steered by others meanwhile.
 
-use std::ops::Not as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,67 +39,63 @@ pub(crate) struct Prepared {
     pub(crate) ready: Result<Ready, String>,
 }
 
-/// What has become of a service.
-pub(crate) struct Staffed {
-    /// What the file has said of the one that runs now, if one does.
-    pub(crate) entry: Option<ServiceEntry>,
-    pub(crate) failed: Option<FailedService>,
+/// Why a service is not as the file says.
+pub(crate) struct Unstaffed {
+    pub(crate) problem: String,
+    /// Whether nothing runs under its name, for certain.
+    pub(crate) is_gone: bool,
+}
+
+impl Unstaffed {
+    /// Something runs, or may.
+    fn half_way(problem: String) -> Self {
+        Self { problem, is_gone: false }
+    }
 }
 
 /// How long one service may take. After it the node goes on with the next.
 const WITHIN: Duration = Duration::from_secs(600);
 
 impl Staffing {
-    /// Does it, within [`WITHIN`]. Dropped half-way nobody knows how far it came.
-    pub(crate) async fn apply(self, node: &Node) -> Staffed {
-        let name = self.name.clone();
-        let half_way = self.half_way();
-        let failed = |problem| Some(FailedService { service: name.clone(), problem });
-        match time::timeout(WITHIN, self.apply_whole(node)).await {
-            Some(Ok(entry)) => Staffed { entry, failed: None },
-            Some(Err((entry, problem))) => Staffed { entry, failed: failed(problem) },
-            None => {
-                let problem = format!("it was not done within {WITHIN:?}");
-                Staffed { entry: half_way, failed: failed(problem) }
-            }
-        }
-    }
-
     /// What is known of the service while it is being changed.
     pub(crate) fn half_way(&self) -> Option<ServiceEntry> {
         let known = self.old.as_ref().or(self.new.as_ref());
         known.map(|known| ServiceEntry { is_unsure: true, ..known.entry.clone() })
     }
 
-    /// Gives what runs then; after a failure what may run, and why.
-    async fn apply_whole(self, node: &Node) -> Result<Option<ServiceEntry>, (Option<ServiceEntry>, String)> {
-        let half_way = self.half_way();
+    /// Does it, within [`WITHIN`], and gives what the file says of the service that runs then, if one does. Dropped half-way nobody knows how
+    /// far it came.
+    pub(crate) async fn apply(self, node: &Node) -> Result<Option<ServiceEntry>, Unstaffed> {
+        let in_time = time::timeout(WITHIN, self.apply_whole(node)).await;
+        in_time.unwrap_or_else(|| Err(Unstaffed::half_way(format!("it was not done within {WITHIN:?}"))))
+    }
+
+    async fn apply_whole(self, node: &Node) -> Result<Option<ServiceEntry>, Unstaffed> {
         let Self { name, old, new } = self;
         let Some(Prepared { entry, ready }) = new else {
             node.drain_service(&name).await;
             return Ok(None);
         };
-        let ready = ready.map_err(|problem| (half_way.clone(), problem))?;
+        let ready = ready.map_err(Unstaffed::half_way)?;
         let Some(old) = old else {
             let started = ready.start(node.without_owner()).await;
-            return started.map(|()| Some(entry)).map_err(|error| (None, shown(&error)));
+            let gone = |error| Unstaffed { problem: shown(&error), is_gone: true };
+            return started.map(|()| Some(entry)).map_err(gone);
         };
         let runs = node.inner().groups().contains_key(&*name);
-        if old.entry.is_same_service(&entry)
-            && runs
-            && (is_reconfigured(&old, &entry).not() || ready.exchange())
-        {
+        let goes_on = runs && old.entry.is_same_service(&entry);
+        if goes_on && (!is_reconfigured(&old, &entry) || ready.exchange()) {
             let changed = change(node, &old, &entry).await;
-            return changed.map(|()| Some(entry)).map_err(|error| (half_way, shown(&error)));
+            return changed.map(|()| Some(entry)).map_err(|error| Unstaffed::half_way(shown(&error)));
         }
         node.drain_service(&name).await;
         let Err(error) = ready.start(node.without_owner()).await else { return Ok(Some(entry)) };
         // What was before is better than nothing.
-        let again = match old.ready {
+        let is_back = match old.ready {
             Ok(ready) if runs => ready.start(node.without_owner()).await.is_ok(),
             _ => false,
         };
-        Err((half_way.filter(|_| again), shown(&error)))
+        Err(Unstaffed { problem: shown(&error), is_gone: !is_back })
     }
 }
 

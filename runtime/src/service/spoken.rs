@@ -139,39 +139,42 @@ pub fn show_reply<T: Wire>(reply: &dyn Any) -> Option<String> {
 }
 
 /// How many bytes are shown of one value.
-pub(crate) const SHOWN: usize = 1024;
+const SHOWN: usize = 1024;
 
-/// A value as JSON, of which no more than [`SHOWN`] bytes are written, and an ellipsis if that is not all.
+/// No more than [`SHOWN`] bytes of a text, and an ellipsis if that is not all.
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > SHOWN {
+        let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('\u{2026}');
+    }
+    text
+}
+
+/// A value as JSON, [`cut`] while it is written.
 fn beginning<T: Wire>(value: &T) -> Result<String, serde_json::Error> {
-    let mut out = Beginning::default();
+    let mut out = Beginning(Vec::new());
     let written = serde_json::to_writer(&mut out, value);
-    if !out.is_cut {
+    if out.0.len() < Beginning::MOST {
         written?;
     }
-    let mut text = String::from_utf8_lossy(&out.bytes).into_owned();
-    if out.is_cut {
-        // A character may have been cut in two.
-        text = text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned() + "\u{2026}";
-    }
-    Ok(text)
+    // Only behind what is shown a character may be cut in two.
+    Ok(cut(String::from_utf8_lossy(&out.0).into_owned()))
 }
 
 /// Takes the beginning of what is written, and then nothing more.
-#[derive(Default)]
-struct Beginning {
-    bytes: Vec<u8>,
-    is_cut: bool,
+struct Beginning(Vec<u8>);
+
+impl Beginning {
+    /// One character more than is shown.
+    const MOST: usize = SHOWN + 4;
 }
 
 impl io::Write for Beginning {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = SHOWN - self.bytes.len();
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if bytes.len() > room {
-            self.is_cut = true;
-            return Err(io::Error::other("that is enough"));
-        }
-        Ok(bytes.len())
+        let taken = bytes.len().min(Self::MOST - self.0.len());
+        self.0.extend_from_slice(&bytes[..taken]);
+        Ok(taken) // none any more is an error to whoever writes
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -15,7 +15,7 @@ use crate::id::{Address, NodeId};
 use crate::service::context::Caller;
 use crate::service::core::Core;
 use crate::service::message::{Message, Meta, Method, WireMessage};
-use crate::service::spoken::{Fields, SHOWN};
+use crate::service::spoken::{Fields, cut};
 use crate::service::turns::Turn;
 use crate::time;
 
@@ -132,15 +132,6 @@ pub(crate) fn show<M: WireMessage>() -> Show {
         },
         reply: M::show_reply,
     }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > SHOWN {
-        let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('\u{2026}');
-    }
-    text
 }
 
 /// A message is about to begin.

@@ -138,7 +138,7 @@ impl Directory {
 
     /// All that this node says of itself, for a peer that is new.
     pub(crate) fn own_names(&self) -> Vec<Frame> {
-        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
+        let told = self.told();
         let said: Vec<_> =
             told.clone().map(|(name, entry)| entry.traits.told(name, &Traits::default())).collect();
         frames(true, told.map(|(name, entry)| entry.told(name)).collect(), said)
@@ -183,8 +183,7 @@ impl Directory {
 
     /// Looks at what the own instances have to do that peers know of, and gives what has changed.
     pub(crate) fn measure(&self, load: impl Fn(InstanceId) -> u32) -> Vec<(InstanceId, u32)> {
-        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
-        let instances = told.flat_map(|(_, entry)| &entry.instances);
+        let instances = self.told().flat_map(|(_, entry)| &entry.instances);
         let changed = instances.filter_map(|(instance, reported)| {
             let now = load(*instance);
             let has_changed = now != reported.get();
@@ -196,8 +195,7 @@ impl Directory {
 
     /// What was told of the own instances' loads, for a peer that is new.
     pub(crate) fn own_loads(&self) -> Vec<(InstanceId, u32)> {
-        let told = self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name));
-        let loads = told.flat_map(|(_, entry)| &entry.instances);
+        let loads = self.told().flat_map(|(_, entry)| &entry.instances);
         let loads = loads.map(|(instance, reported)| (*instance, reported.get()));
         loads.filter(|(_, load)| *load != 0).collect()
     }
@@ -231,6 +229,11 @@ impl Directory {
     /// The names as they are now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot { names: self.names.clone() }
+    }
+
+    /// The own names that peers are told.
+    fn told(&self) -> impl Iterator<Item = (&String, &Entry)> + Clone {
+        self.own.iter().filter(|(name, _)| !self.withdrawn.contains(name))
     }
 
     /// Forgets an earlier life of a peer. Gives its names.

@@ -153,13 +153,9 @@ impl Candidate {
         is_local: bool,
         load: Arc<Load>,
         reported: Reported,
+        methods: Option<Arc<[MethodId]>>,
     ) -> Self {
-        Self { address, labels, is_local, load, reported, methods: None }
-    }
-
-    /// One of which is known what it understands.
-    pub(crate) fn with_methods(self, methods: Option<Arc<[MethodId]>>) -> Self {
-        Self { methods, ..self }
+        Self { address, labels, is_local, load, reported, methods }
     }
 
     /// Whether it understands all of these. Mostly it runs the same code, and has them in the same order.

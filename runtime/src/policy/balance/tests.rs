@@ -36,7 +36,7 @@ impl Scene {
         self.pool.update(self.version, addresses.iter().map(|address| (address, false)), self.now);
         let candidate = |address: Address| {
             let (is_local, load) = (address.node.as_str() == "here", self.pool.load(&address));
-            Candidate::new(address, Arc::default(), is_local, load, Reported::default())
+            Candidate::new(address, Arc::default(), is_local, load, Reported::default(), None)
         };
         self.candidates = addresses.into_iter().map(candidate).collect();
     }

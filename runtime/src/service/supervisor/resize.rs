@@ -38,43 +38,36 @@ impl Supervisor {
 
     /// A child's life has begun. Gives whether another one is to follow it.
     pub(super) fn restarted(&mut self, key: Key) -> bool {
-        self.answer_restart(key, || Ok(()));
-        self.is_due(key)
-    }
-
-    /// The life that those asked too early for has begun or not: they wait for the next one. Gives whether there are any.
-    fn is_due(&mut self, key: Key) -> bool {
-        let mut early = self.restarting.iter_mut().filter(|restarting| restarting.key == key).peekable();
-        let is_due = early.peek().is_some();
-        early.for_each(|restarting| restarting.is_early = false);
-        is_due
-    }
-
-    /// A child's next life has begun, or has not.
-    fn answer_restart(&mut self, key: Key, answer: impl Fn() -> Result<(), StartError>) {
-        let is_meant = |restarting: &mut Restarting| restarting.key == key && !restarting.is_early;
-        for Restarting { done, .. } in self.restarting.extract_if(.., is_meant) {
-            drop(done.send(answer())); // who asked may have gone
+        for done in self.take_restarting(key) {
+            drop(done.send(Ok(()))); // who asked may have gone
         }
+        self.restarting.iter().any(|restarting| restarting.key == key)
     }
 
     /// A child's next life did not begin. Its supervisor tries again, by its restart policy.
     pub(super) fn restart_failed(&mut self, key: Key) {
-        let is_meant = |restarting: &Restarting| restarting.key == key && !restarting.is_early;
-        let Some(first) = self.restarting.iter().position(is_meant) else {
-            self.is_due(key);
-            return;
-        };
-        let Restarting { done, .. } = self.restarting.swap_remove(first);
+        let mut waiting = self.take_restarting(key).into_iter();
+        let Some(first) = waiting.next() else { return };
         let error = self.children.get_mut(&key).and_then(|child| child.error.take());
         let error = error.unwrap_or_else(|| self.never_up(&self.control.name));
         let service = self.children.get(&key).map(|child| child.name.to_string()).unwrap_or_default();
         let reason = StopReason::Error(error.to_string());
-        drop(done.send(Err(error))); // who asked may have gone
+        drop(first.send(Err(error))); // who asked may have gone
         // An error cannot be cloned: the others hear its text.
-        let ended = || StartError::Ended { service: service.clone(), reason: reason.clone() };
-        self.answer_restart(key, || Err(ended()));
-        self.is_due(key);
+        for done in waiting {
+            let ended = StartError::Ended { service: service.clone(), reason: reason.clone() };
+            drop(done.send(Err(ended)));
+        }
+    }
+
+    /// Those who have waited for the life that has begun, or has not. Who asked too early for it waits for the next one from now on.
+    fn take_restarting(&mut self, key: Key) -> Vec<Answer> {
+        let has_waited = |restarting: &mut Restarting| restarting.key == key && !restarting.is_early;
+        let waiting = self.restarting.extract_if(.., has_waited).map(|restarting| restarting.done).collect();
+        for early in self.restarting.iter_mut().filter(|restarting| restarting.key == key) {
+            early.is_early = false;
+        }
+        waiting
     }
 
     /// Starts more children of a name, or drains the ones that were started last.
